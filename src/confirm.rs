@@ -218,7 +218,7 @@ fn unusable_root(error: Error) -> Result<Survey, Error> {
 
 /// Compares a survey with the expected state. Returns all problems, those of the survey first.
 #[must_use]
-pub fn judge(survey: &Survey, expected: Expected<'_>) -> Vec<Problem> {
+pub fn problems_of(survey: &Survey, expected: Expected<'_>) -> Vec<Problem> {
     let mut problems = survey.problems.clone();
     let Some(graph) = &survey.graph else { return problems };
     if let (Some(expected), Some(found)) = (expected.digest, survey.digest())

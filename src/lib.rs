@@ -124,7 +124,7 @@
 //!
 //! | task | file |
 //! |---|---|
-//! | add a flag | `cli/` (`commands`, `bundle`, or `shared` and `registries` for several commands), then its type in `request/` |
+//! | add a flag | the command's file in `cli/` (`cli/mod.rs` lists them), then its type in `request/` |
 //! | refuse a flag that has no effect beside another | `request/ineffective.rs` |
 //! | say which environment variable decided a setting | `request/origins.rs` |
 //! | repeat a flag in the printed repair command | `request/repair_command.rs`; it does not compile until a new setting is handled |
@@ -134,26 +134,33 @@
 //! | read the number of a machine from one more engine | `ENGINES` in `request/shard.rs` |
 //! | change the artifact that holds a shard's lock | `jobs/sharding/artifact.rs`; how locks are joined: `lock/shards.rs` |
 //! | change the names at the destination | `oci/mapping.rs` for the rules, `jobs/names.rs` for what a lock or an optional image decides |
+//! | add a kind of problem | `problem/mod.rs`: the variant, its message, remedy and exit code; `confirm.rs` finds those of a destination |
 //! | follow one more kind of reference | `graph/successors.rs` names it, `resolve.rs` reads it |
 //! | recognize one more kind of signature or SBOM | `oci/attachment_kind.rs`; what is followed and when: `resolve/attached.rs` |
 //! | accept one more kind of signature, or explain why one is rejected | `trust/sigstore/` for the formats, `trust/rejection.rs` for the words |
 //! | change how the program notation is run, or what it gets | `jobs/notation.rs`; whom it must trust: `trust/notation.rs` |
 //! | add a kind of file to `bundle export --trust` | `trust/files.rs`; how a bundle holds it: `endpoint/bundle/trust.rs` |
 //! | change how signatures and other referrers are found or recorded in a registry | `endpoint/registry/referrers/` |
+//! | change which referrers are pushed, or in which order | `plan.rs` says which, `transfer/attached.rs` in which order |
 //! | change what is retried | `endpoint/registry/retry.rs`; how often and after which pause: `endpoint/retry.rs` |
 //! | explain one more error of a registry | `endpoint/registry/error.rs` for the message and the hint, `endpoint/cause.rs` for those that bundles share |
+//! | handle a quirk of one registry | `endpoint/registry/capabilities.rs` for what one answer says about all later requests, `endpoint/registry/message_text.rs` if only a text tells |
 //! | change how many images are in progress, or which comes first | `pipeline/mirror/window.rs`, `transfer/queue.rs` |
 //! | limit bytes per second | `endpoint/registry/rate.rs` |
 //! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `endpoint/registry/pace.rs` for the rule |
 //! | look for credentials in one more place | `endpoint/registry/auth/credentials.rs` |
 //! | change what `login` stores | `endpoint/registry/auth/login_file.rs` |
-//! | add a kind of endpoint | the traits in `endpoint/mod.rs`; `request/access.rs` opens it for a job |
-//! | record one more field for an image | `lock/model.rs`, and its schema |
-//! | add a table column, a JSON field or a format | the table in `report/mod.rs` |
+//! | add a kind of endpoint | the traits in `endpoint/mod.rs`; the job opens it (`jobs/sync.rs`, for example), registries through `request/access.rs` |
+//! | record one more field for an image | `lock/model.rs`, and its schema `lock/schema.v2.json` |
+//! | change the lock's format | `lock/parse.rs` reads every version; `lock/v1.rs` is an example of an old one |
+//! | add a table column | `report/terminal/run.rs` for `sync`, `verify` and `bundle`; each other command has its file in `report/terminal/` |
+//! | add a field to the JSON | `outcome/image.rs` for an image, `outcome.rs` for a run, `report/document.rs` for what follows from them |
+//! | add an output format | the table in `report/mod.rs` |
 //! | add a format to `redirect` | a variant of `output::RedirectFormat`, a file in `jobs/redirect/` |
 //! | add a check to `doctor` | a variant of `Check` in `jobs/doctor/mod.rs`, run in `jobs/doctor/job.rs` |
 //! | teach `values` a fact about a chart | `jobs/values/facts.rs`; it finds everything else by rendering |
 //! | change progress, or the lines on standard error (`--log-format`) | `report/progress/` for what is said, `report/log.rs` for how it is written |
+//! | test a registry that misbehaves | `tests/integration/faults/`, with the registry of `tests/integration/support/scripted/`; `tests/integration/core/` for the pipeline alone |
 //! | change an answer of `serve` | `serve/routes.rs` and `serve/service.rs` choose; `blobs`, `manifests`, `uploads`, `discovery` answer |
 //!
 //! # Architecture

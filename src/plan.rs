@@ -166,6 +166,12 @@ impl Planner {
         Plan { blobs, manifests, root_first, attached, tag }
     }
 
+    /// How many repositories may get further images.
+    #[cfg(test)]
+    pub(crate) fn repositories(&self) -> usize {
+        self.contents.len()
+    }
+
     fn action_for(&self, digest: &Digest, repository: &Repository, source: Option<&Repository>) -> Action {
         if self.contents.get(repository).is_some_and(|blobs| blobs.contains(digest)) {
             return Action::Await;

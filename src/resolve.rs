@@ -19,7 +19,7 @@ use serde::Deserialize;
 use self::attached::Crawl;
 pub(crate) use self::attached::{Wanted, add_everything_attached, attached_to};
 use crate::{
-    endpoint::{Cause, Error, Operation, Source, VerifiedBody},
+    endpoint::{Cause, Error, Operation, Source, body::read_whole},
     error::hide_repeated,
     graph::{self, Graph, KnownManifests, ManifestBytes, Node, PlatformManifest, ReferrerSelection},
     oci::{
@@ -367,19 +367,11 @@ impl<S: Source> Reader<'_, S> {
         if let Some(bytes) = config.inline.bytes().filter(|_| self.uses_inline_data) {
             return Ok(Some(bytes.clone()));
         }
-        let stream = match endpoint.open_blob(repository, config, 0).await {
-            Ok(stream) => stream,
+        match read_whole(*endpoint, repository, config).await {
             // The check of the blobs reports a missing config.
-            Err(Error { cause: Cause::NoSuchBlob, .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let location = endpoint.blob_location(repository, &config.digest);
-        let body = VerifiedBody::new(stream, config, location, Box::new(|_| ()));
-        let bytes = body.try_fold(Vec::new(), |mut whole, piece| async move {
-            whole.extend_from_slice(&piece);
-            Ok(whole)
-        });
-        Ok(Some(bytes.await?.into()))
+            Err(Error { cause: Cause::NoSuchBlob, .. }) => Ok(None),
+            read => read.map(Some),
+        }
     }
 }
 

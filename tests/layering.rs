@@ -1,4 +1,5 @@
-//! The map in `src/lib.rs` is true: a module uses only modules below it, and clap stays where the command line is read.
+//! The map in `src/lib.rs` is true: a module uses only modules below it, clap stays where the command line is read, and the table of
+//! tasks names files that exist.
 //!
 //! Every `crate::…` and `super::…` path in `src` is an edge between two top-level modules, found in the tokens of the file, so
 //! that an inline path, a macro argument or a nested `use` counts as well. Code for tests only is left out.
@@ -178,6 +179,45 @@ fn clap_is_named_only_where_the_command_line_is_read() {
         .map(|source| source.modules.join("::"))
         .collect();
     assert!(elsewhere.is_empty(), "clap belongs in cli/ and request/, not in {elsewhere:?}");
+}
+
+/// The paths in one column of a table: a name without a folder is in the folder of the path before it, or in `src`.
+fn paths(column: &str) -> Vec<String> {
+    let mut folder = String::new();
+    let mut paths = Vec::new();
+    for word in column.split('`').skip(1).step_by(2).filter(|word| !word.contains(char::is_whitespace)) {
+        let path = match word.rsplit_once('/') {
+            Some((of, _)) => {
+                folder = format!("{of}/");
+                word.to_owned()
+            }
+            None if Path::new(word).extension().is_some_and(|extension| extension == "rs") => {
+                format!("{folder}{word}")
+            }
+            None => continue,
+        };
+        paths.push(path);
+    }
+    paths
+}
+
+#[test]
+fn where_to_change_what_names_files_that_exist() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let library = fs::read_to_string(root.join("src/lib.rs")).unwrap();
+    let table = library.split("# Where to change what").nth(1).unwrap();
+    let table = table.split("//! # ").next().unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("//! | ")?.split_once(" | "));
+    let paths: Vec<String> = rows.flat_map(|(_, column)| paths(column)).collect();
+    assert!(paths.len() > 60, "{paths:?}");
+    let exists = |path: &&String| {
+        let name = Path::new(path.as_str()).file_name().unwrap();
+        [root.join("src").join(path), root.join(path), root.join("src").join(name)]
+            .iter()
+            .any(|path| path.exists())
+    };
+    let missing: Vec<&String> = paths.iter().filter(|path| !exists(path)).collect();
+    assert!(missing.is_empty(), "the table in src/lib.rs names {missing:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The command line: clap types only. [`crate::request`] decides what it means.
 //!
-//! - [`commands`]: the arguments of most commands; [`bundle`]: those of its four commands;
+//! - [`commands`]: the arguments of `images`, `sync`, `verify`, `inspect` and `doctor`;
+//! - [`bundle`]: those of its four commands; [`serve`]: those of `serve`;
 //! - [`nodes`]: those of the commands that connect a cluster to the mirror;
 //! - [`shared`]: arguments that several commands share (images, destination, platforms);
 //! - [`values`]: those of `values`; [`login`]: those of `login` and `logout`;
@@ -20,6 +21,7 @@ mod examples;
 mod login;
 mod nodes;
 mod registries;
+mod serve;
 mod shard;
 mod shared;
 mod signing;
@@ -37,10 +39,11 @@ use crate::output::LogFormat;
 
 pub(crate) use self::{
     bundle::{Bundle, BundleInspect, BundleVerify, Export, Import},
-    commands::{Against, Doctor, Images, Inspect, Serve, ServeAccess, Sync, Verify},
+    commands::{Against, Doctor, Images, Inspect, Sync, Verify},
     login::{Login, Logout},
     nodes::{PullSecret, Redirect, Running},
     registries::{ConnectionArgs, RateArgs, RegistryArgs},
+    serve::{Serve, ServeAccess},
     shard::{LockCommand, LockMerge, ShardArgs},
     shared::{
         DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, ReferrerArgs,
@@ -108,7 +111,7 @@ Exit codes:
   3         unreadable input
   4         authentication failed
   5         verify, values or running found a difference
-  6         digest or size mismatch, or a damaged bundle
+  6         digest or size mismatch, a damaged bundle, or no acceptable signature
   130, 143  interrupted by a signal"
 );
 

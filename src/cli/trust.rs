@@ -10,7 +10,7 @@ pub(crate) const REQUIRED_SIGNATURES: &str = "Required signatures (as in cosign 
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = REQUIRED_SIGNATURES)]
 pub(crate) struct TrustArgs {
-    /// Require a signature by this public key (repeatable: by one of them)
+    /// Require a signature by this public key (repeatable: one of them is enough)
     #[arg(
         hide_short_help = true,
         long,

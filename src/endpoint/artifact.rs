@@ -1,9 +1,8 @@
 //! A source with a single artifact that this program made and holds in memory.
 
 use bytes::Bytes;
-use futures::{StreamExt as _, stream};
 
-use super::{BlobStream, Cause, Error, Operation, Source};
+use super::{BlobStream, Cause, Error, Operation, Source, body::stream_of};
 use crate::{
     oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target},
     problem::Side,
@@ -62,8 +61,7 @@ impl Source for ArtifactSource {
             let at = format!("{repository}@{}", blob.digest);
             return Err(Error::new(Operation::ReadBlob, Side::Source, at, Cause::NoSuchBlob));
         };
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-        Ok(stream::iter([Ok(bytes.slice(start..))]).boxed())
+        Ok(stream_of(bytes, offset))
     }
 
     async fn attachments(&self, _: &Repository, _: &Digest) -> Result<Vec<Attachment>, Error> {

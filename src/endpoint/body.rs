@@ -17,7 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 
@@ -167,6 +167,15 @@ impl VerifiedBody {
         self.remaining
     }
 
+    /// Reads it to its end. Memory: the blob, whose size the caller bounds.
+    pub(crate) async fn whole(self) -> Result<Bytes, Error> {
+        let whole = self.try_fold(Vec::new(), |mut whole, piece| async move {
+            whole.extend_from_slice(&piece);
+            Ok(whole)
+        });
+        Ok(whole.await?.into())
+    }
+
     /// The same bytes, each piece of which waits for `pause` before the receiver gets it. While it does, the receiver is
     /// [waiting for the source](Watch::waits_for_source). Pieces that the receiver already has do not wait.
     #[must_use]
@@ -309,12 +318,13 @@ pub(crate) async fn read_whole<S: Source>(
 ) -> Result<Bytes, Error> {
     let stream = source.open_blob(repository, blob, 0).await?;
     let location = source.blob_location(repository, &blob.digest);
-    let body = VerifiedBody::new(stream, blob, location, Box::new(|_| ()));
-    let whole = body.try_fold(Vec::new(), |mut whole, piece| async move {
-        whole.extend_from_slice(&piece);
-        Ok(whole)
-    });
-    Ok(whole.await?.into())
+    VerifiedBody::new(stream, blob, location, Box::new(|_| ())).whole().await
+}
+
+/// Bytes in memory as the content of a blob, from `offset` on.
+pub(crate) fn stream_of(bytes: &Bytes, offset: u64) -> BlobStream {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    stream::iter([Ok(bytes.slice(start..))]).boxed()
 }
 
 #[cfg(test)]

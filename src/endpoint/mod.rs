@@ -32,6 +32,7 @@ pub use self::{
 };
 pub(crate) use self::{error::without_attempts, forward::forward, retry::set_retries};
 use crate::{
+    event::BlobOutcome,
     oci::{Attachment, Descriptor, Digest, RawManifest, Repository, Target},
     problem::Side,
 };
@@ -120,6 +121,18 @@ pub enum Begun<S> {
     Completed,
     /// The blob must be sent.
     Wanted(S),
+}
+
+impl<S> Begun<S> {
+    /// The open upload; or how the blob reached the destination, if nothing has to be sent.
+    pub(crate) fn sink_or_outcome(self) -> Result<S, BlobOutcome> {
+        match self {
+            Self::Present => Err(BlobOutcome::Present),
+            Self::Mounted => Err(BlobOutcome::Mounted),
+            Self::Completed => Err(BlobOutcome::Copied),
+            Self::Wanted(sink) => Ok(sink),
+        }
+    }
 }
 
 /// An endpoint that images can be written to.

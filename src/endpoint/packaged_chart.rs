@@ -1,8 +1,6 @@
 //! A source with an additional chart that this program packaged as an artifact and that no registry has.
 
-use futures::{StreamExt as _, stream};
-
-use super::{BlobStream, Cause, EndpointError, Error, Location, Operation, Source, forward};
+use super::{BlobStream, Cause, EndpointError, Error, Location, Operation, Source, body::stream_of, forward};
 use crate::oci::{Attachment, ChartArtifact, Descriptor, Digest, RawManifest, Reference, Repository, Target};
 
 /// A chart that this program packaged as an artifact.
@@ -111,8 +109,7 @@ impl<S: Source> Source for ChartSource<S> {
         };
         let bytes = self.artifact(Operation::ReadBlob, chart)?.blob(&blob.digest);
         let bytes = bytes.ok_or_else(|| self.error(Operation::ReadBlob, chart, Cause::NoSuchBlob))?;
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-        Ok(stream::iter([Ok(bytes.slice(start..))]).boxed())
+        Ok(stream_of(bytes, offset))
     }
 }
 

@@ -14,13 +14,14 @@
 //! The jobs that copy images share four steps: [`names`] gives each image its name at the destination, [`own_source`]
 //! refuses a copy onto itself, [`first_images`] decides for which image progress counts a shared blob, and [`record`]
 //! writes the lock and completes the outcome. [`open_bundle`] opens bundles for the jobs that read one. [`locked_names`]
-//! reads from a lock what the mirror calls each image, [`sharding`] divides a `sync` between machines, and [`write_file`] writes results to files,
-//! and [`signing`] those that sign them.
+//! reads from a lock what the mirror calls each image, and [`sharding`] divides a `sync` between machines. [`write_file`]
+//! writes results to files, [`file_comments`] the comments in them, and [`signing`] signs them.
 
 pub(crate) mod bundle_inspect;
 pub(crate) mod bundle_verify;
 pub(crate) mod doctor;
 pub(crate) mod export;
+mod file_comments;
 mod first_images;
 pub(crate) mod images;
 pub(crate) mod import;

@@ -8,7 +8,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
-use super::write_file::{Readers, check_absent, write_file};
+use super::{
+    file_comments::comment,
+    write_file::{Readers, check_absent, write_file},
+};
 use crate::{
     endpoint::registry::auth::{Credential, Found, Provenance},
     error::{Failure, Kind, escape},
@@ -109,14 +112,15 @@ fn secret(secret: &Secret<'_>) -> String {
     let auth = STANDARD.encode(format!("{username}:{password}"));
     let entry = json!({ "username": username, "password": password, "auth": auth });
     let config = json!({ "auths": { (*key): entry } }).to_string();
-    let mut text = String::new();
+    let mut text = comment(&format!(
+        "The login for {key}, from {provenance}.\n\
+         Everyone who can read this secret can use the login: prefer one that may only pull.\n\
+         Name the secret in the chart's values. For Thoras:\n  imageCredentials.secretRef: {name}"
+    ));
     // Writing to a string cannot fail. A JSON string is a YAML string.
     let _ = write!(
         text,
         "\
-# The login for {key}, from {provenance}.
-# Everyone who can read this secret can use the login: prefer one that may only pull.
-# Name the secret in the chart's values. For Thoras: imageCredentials.secretRef: {name}
 apiVersion: v1
 kind: Secret
 metadata:

@@ -37,4 +37,3 @@ pub(crate) use self::{
     receipt::{LARGEST as LARGEST_RECEIPT, Receipt},
     shards::{Joined, join},
 };
-pub use crate::graph::AttachedManifest;

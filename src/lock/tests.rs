@@ -12,7 +12,7 @@ use super::{
 use crate::{
     committed_schema,
     error::Kind,
-    graph::{ForeignLayers, PlatformManifest},
+    graph::{AttachedManifest, ForeignLayers, PlatformManifest},
     oci::{ArtifactKind, Digest, Naming, Platform, Reference},
 };
 

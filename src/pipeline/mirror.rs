@@ -116,20 +116,7 @@ pub async fn mirror<S: Source, D: Destination>(
 ) -> Vec<Mirrored> {
     let mappings: Vec<Arc<Mapping>> = mappings.into_iter().map(Arc::new).collect();
     events.emit(Event::Started { images: mappings.clone() });
-    let transfer =
-        Transfer::new(Arc::clone(&source), Arc::clone(&destination), options.jobs, Arc::clone(&events));
-    let run = Arc::new(Run {
-        shared_tags: SharedTags::of(&mappings),
-        unfinished: unfinished(&mappings),
-        source,
-        destination,
-        transfer,
-        planner: Mutex::default(),
-        sizes: Mutex::default(),
-        options,
-        events,
-        failed: AtomicBool::new(false),
-    });
+    let run = Arc::new(Run::new(source, destination, &mappings, options, events));
     let mut window = Window::default();
     let mut waiting = mappings.iter().enumerate();
     let mut tasks = JoinSet::new();
@@ -192,6 +179,29 @@ impl From<Failure> for Stopped {
 }
 
 impl<S: Source, D: Destination> Run<S, D> {
+    fn new(
+        source: Arc<S>,
+        destination: Arc<D>,
+        mappings: &[Arc<Mapping>],
+        options: Options,
+        events: Arc<dyn EventSink>,
+    ) -> Self {
+        let transfer =
+            Transfer::new(Arc::clone(&source), Arc::clone(&destination), options.jobs, Arc::clone(&events));
+        Self {
+            shared_tags: SharedTags::of(mappings),
+            unfinished: unfinished(mappings),
+            source,
+            destination,
+            transfer,
+            planner: Mutex::default(),
+            sizes: Mutex::default(),
+            options,
+            events,
+            failed: AtomicBool::new(false),
+        }
+    }
+
     async fn image(&self, image: &Arc<Mapping>, mut place: window::Place) -> Mirrored {
         let begun = Instant::now();
         let optional = self.options.optional.contains(&image.source);
@@ -268,9 +278,9 @@ impl<S: Source, D: Destination> Run<S, D> {
         if let Some(verifier) = &self.options.signatures {
             let image = &image.source;
             let signed = Signed { image, repository: image.repository(), digest: &root_digest };
-            let judged = signatures::judge(&*self.source, signed, verifier, Kind::Integrity).await?;
-            mirrored.outcome.signature = judged.result?;
-            listed = judged.listed;
+            let checked = signatures::check(&*self.source, signed, verifier, Kind::Integrity).await?;
+            mirrored.outcome.signature = checked.result?;
+            listed = checked.listed;
         }
         let (repository, keep) = (image.source.repository(), self.options.manifest_bytes);
         let wanted = self.wanted(image, there.graph.is_some()).listed(&root_digest, listed);
@@ -336,3 +346,6 @@ fn unfinished(images: &[Arc<Mapping>]) -> HashMap<Repository, AtomicUsize> {
     }
     unfinished
 }
+
+#[cfg(test)]
+mod tests;

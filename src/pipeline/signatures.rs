@@ -26,7 +26,7 @@ pub(super) struct Signed<'a> {
 }
 
 /// What the signatures of an image say.
-pub(super) struct Judgment {
+pub(super) struct SignatureCheck {
     /// The signature that satisfies the policy, or why the image is refused. `None` if the image needs no signature.
     pub(super) result: Result<Option<AcceptedSignature>, Failure>,
     /// What is attached to the root manifest, if that was asked.
@@ -34,16 +34,16 @@ pub(super) struct Judgment {
 }
 
 /// Applies the policy of the verifier to an image. A refusal is a failure of this kind.
-pub(super) async fn judge<S: Source>(
+pub(super) async fn check<S: Source>(
     source: &S,
     signed: Signed<'_>,
     verifier: &Verifier,
     kind: Kind,
-) -> Result<Judgment, Error> {
+) -> Result<SignatureCheck, Error> {
     let Signed { image, digest, .. } = signed;
     // It was packaged on this machine.
     if is_local_chart(image) {
-        return Ok(Judgment { result: Ok(None), listed: None });
+        return Ok(SignatureCheck { result: Ok(None), listed: None });
     }
     let (verdict, listed) = verdict(source, &signed, verifier).await?;
     let result = match (verdict.failure(image, digest, kind), verdict) {
@@ -51,7 +51,7 @@ pub(super) async fn judge<S: Source>(
         (None, Verdict::Verified { manifest, signer }) => Ok(Some(AcceptedSignature { manifest, signer })),
         (None, _) => Ok(None),
     };
-    Ok(Judgment { result, listed })
+    Ok(SignatureCheck { result, listed })
 }
 
 /// Reads what can be a signature, the most likely first, until the policy is satisfied. Returns what is attached as well.

@@ -162,7 +162,7 @@ async fn verify_image<D: Source, S: Source>(
         }
         digest => {
             let expected = Expected { digest: digest.as_ref().ok(), platforms: &expectation.platforms };
-            outcome.problems = confirm::judge(&survey, expected);
+            outcome.problems = confirm::problems_of(&survey, expected);
             outcome.problems.extend(digest.is_err().then_some(Problem::NeverConfirmed));
         }
     }
@@ -222,8 +222,8 @@ async fn verify_signatures<D: Source>(
 ) {
     let Some(digest) = outcome.digest.as_ref().filter(|_| outcome.status == Status::Verified) else { return };
     let signed = Signed { image: &image.source, repository: &image.repository, digest };
-    let judged = signatures::judge(destination, signed, verifier, Kind::Difference).await;
-    match judged.map_err(|error| error.failure()).and_then(|judgment| judgment.result) {
+    let checked = signatures::check(destination, signed, verifier, Kind::Difference).await;
+    match checked.map_err(|error| error.failure()).and_then(|check| check.result) {
         Ok(signature) => outcome.signature = signature,
         Err(failure) => {
             outcome.status = Status::Failed;

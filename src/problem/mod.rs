@@ -5,6 +5,7 @@
 //! code.
 
 pub(crate) mod absent_volumes;
+mod archive;
 mod remedy;
 
 use std::fmt;
@@ -12,7 +13,10 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::remedy::Remedy;
+pub use self::{
+    archive::{ArchivePart, ArchivePosition},
+    remedy::Remedy,
+};
 use crate::{
     error::{Failure, Kind, Reason, escape},
     oci::{Digest, Platform, Reference},
@@ -196,37 +200,6 @@ pub enum Problem {
     },
 }
 
-/// A part of a bundle's archive that is not a blob.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "name", rename_all = "kebab-case")]
-pub enum ArchivePart {
-    /// Everything before the first blob.
-    Head,
-    /// The header in front of a blob.
-    Header {
-        /// The blob.
-        blob: Digest,
-    },
-    /// The zeros after a blob.
-    Padding {
-        /// The blob.
-        blob: Digest,
-    },
-    /// The zeros at the end.
-    EndMark,
-}
-
-/// A byte of a bundle's archive.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ArchivePosition {
-    /// Counted from the beginning of the whole archive.
-    pub offset: u64,
-    /// The volume that contains it, if there are several.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub volume: Option<String>,
-}
-
 /// The step that found a problem. It decides the remedy and the exit code together with the problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FoundBy {
@@ -337,11 +310,9 @@ impl fmt::Display for Problem {
             Self::UnreadableBlob { digest, reason, .. } => {
                 write!(formatter, "blob {digest} cannot be read: {}", escape(reason))
             }
-            Self::MissingAttachment { digest, artifact_type, subject } => write!(
-                formatter,
-                "{digest} ({}) is missing, which is attached to {subject}",
-                escape(artifact_type)
-            ),
+            Self::MissingAttachment { digest, artifact_type, subject } => {
+                write!(formatter, "{digest} ({}), attached to {subject}, is missing", escape(artifact_type))
+            }
             Self::UnlistedAttachment { digest, subject } => write!(
                 formatter,
                 "{digest} exists, but neither the referrers API nor a tag lists it as attached to {subject}"
@@ -351,8 +322,7 @@ impl fmt::Display for Problem {
             }
             Self::DivergedAttachment { tag, expected, found } => write!(
                 formatter,
-                "the tag {} points to {found} and was kept: it has entries that {expected} at the source lacks, and \
-                 lacks others that {expected} has",
+                "the tag {} was kept: {found} there and {expected} at the source each have entries that the other lacks",
                 escape(tag)
             ),
             Self::NeverConfirmed => write!(formatter, "the run that wrote the lock did not confirm it"),
@@ -378,24 +348,6 @@ impl fmt::Display for Problem {
             }
             Self::UnreadableBundle { reason } => formatter.write_str(&escape(reason)),
         }
-    }
-}
-
-impl fmt::Display for ArchivePart {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Head => write!(formatter, "the archive's head"),
-            Self::Header { blob } => write!(formatter, "the header of blob {blob}"),
-            Self::Padding { blob } => write!(formatter, "the padding of blob {blob}"),
-            Self::EndMark => write!(formatter, "the end mark"),
-        }
-    }
-}
-
-impl fmt::Display for ArchivePosition {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "byte {}", self.offset)?;
-        self.volume.iter().try_for_each(|volume| write!(formatter, " (in {})", escape(volume)))
     }
 }
 

@@ -247,7 +247,7 @@ impl Import {
         })?;
         if args.trust_bundle && args.signed.bundle_key.is_none() {
             return Err(usage(
-                "--trust-bundle needs --bundle-key: without a valid signature, anybody could have chosen whom the bundle trusts",
+                "--trust-bundle needs --bundle-key: without a valid signature, anyone could have added trust files to the bundle",
             )
             .with_hint("pass --bundle-key FILE, or name whom you trust with --verify-key or --verify-policy"));
         }

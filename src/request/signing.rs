@@ -101,6 +101,7 @@ fn refused(path: &Path, flag: &str, error: KeyError) -> Failure {
             "convert it with `openssl pkcs8 -topk8 -nocrypt -in OLD -out NEW` or `cosign import-key-pair --key OLD`".to_owned()
         }
         KeyError::Private => "pass the public key: `cosign public-key --key KEY` or `openssl pkey -pubout -in KEY` prints it".to_owned(),
+        KeyError::Certificate => "pass its public key: `openssl x509 -pubkey -noout -in CERTIFICATE` prints it".to_owned(),
         KeyError::Public => "pass the private key that belongs to it".to_owned(),
         KeyError::Algorithm | KeyError::Encryption | KeyError::NotPem | KeyError::OtherPem { .. } => {
             "`cosign generate-key-pair` creates a suitable pair of keys".to_owned()

@@ -84,7 +84,7 @@ impl Values {
             ..Stdin::default()
         })?;
         args.format().map_err(|word| {
-            usage(format!("{} is `{word}`, which is no format", names::OUTPUT))
+            usage(format!("{} is `{word}`, which is not a format", names::OUTPUT))
                 .with_hint("set it to yaml or json")
         })?;
         let to = flag_or_variable(args.to, names::TO).map(|to| to.value);

@@ -57,7 +57,7 @@ use std::{io, net::SocketAddr};
 pub use self::{
     access_log::{AccessLog, AccessRecord},
     htpasswd::{HtpasswdError, LineProblem},
-    options::{DEFAULT_PORT, Limits, Names, Options, TlsFiles, UserFile},
+    options::{Limits, Names, Options, TlsFiles, UserFile},
     server::{Listing, Reloader, Server},
     storage::StorageError,
     tls::TlsError,

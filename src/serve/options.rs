@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The usual port of registries.
-pub const DEFAULT_PORT: u16 = 5000;
+const DEFAULT_PORT: u16 = 5000;
 
 /// What to serve, and where.
 #[derive(Clone)]

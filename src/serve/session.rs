@@ -92,7 +92,7 @@ pub(super) enum ReceiveError {
     #[error("a blob may have at most {0} bytes")]
     TooLarge(u64),
     /// The body is longer or shorter than its `Content-Range`; nothing of it is kept.
-    #[error("the body does not have the {0} bytes of its Content-Range")]
+    #[error("the body is not {0} bytes long, although its Content-Range says so")]
     OtherLength(u64),
     /// The disk failed; the session cannot be used further.
     #[error(transparent)]

@@ -63,7 +63,7 @@ pub enum UsersError {
         name: String,
     },
     /// The system provides no random bytes for a key.
-    #[error("the system provides no random bytes")]
+    #[error("cannot get random bytes from the system")]
     Randomness(#[source] io::Error),
 }
 

@@ -354,5 +354,4 @@ impl<'a> Groups<'a> {
 }
 
 #[cfg(test)]
-#[path = "assign_tests.rs"]
 mod tests;

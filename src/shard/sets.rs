@@ -22,7 +22,7 @@ pub(crate) enum SetError {
     #[error("no shard has pushed its lock")]
     NoShards,
     /// None is that of the wanted list and number.
-    #[error("no lock is that of the list and the number of shards that were asked for")]
+    #[error("no lock matches that list and number of shards")]
     NotWanted(Vec<ShardSet>),
     /// The shards had different lists, or were divided differently.
     #[error("the shards come from {} different lists or divisions", .0.len())]

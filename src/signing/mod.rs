@@ -43,8 +43,11 @@ pub enum KeyError {
     /// A public key where a private key is needed.
     #[error("it is a public key; a private key is needed")]
     Public,
+    /// A certificate where a public key is needed.
+    #[error("it is a certificate; a public key is needed")]
+    Certificate,
     /// Another kind of PEM block.
-    #[error("it is not a key that signs: pass {}", .expected)]
+    #[error("it is another kind of PEM file: pass {}", .expected)]
     OtherPem {
         /// What is accepted.
         expected: &'static str,
@@ -79,12 +82,7 @@ impl PublicKey {
     /// # Errors
     /// A [`KeyError`] that says what it is instead.
     pub(crate) fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
-        let block = pem::parse(text).map_err(|_| KeyError::NotPem)?;
-        match block.tag() {
-            "PUBLIC KEY" => Self::from_der(block.contents()),
-            tag if tag.ends_with("PRIVATE KEY") => Err(KeyError::Private),
-            _ => Err(KeyError::OtherPem { expected: "a public key (`-----BEGIN PUBLIC KEY-----`)" }),
-        }
+        Self::from_der(&public_key_der(text)?)
     }
 
     /// Finds the algorithm that the key is for.
@@ -104,6 +102,20 @@ impl PublicKey {
 impl fmt::Debug for PublicKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_tuple("PublicKey").finish_non_exhaustive()
+    }
+}
+
+/// The bytes (DER) of a public key in PEM: `-----BEGIN PUBLIC KEY-----`.
+///
+/// # Errors
+/// A [`KeyError`] that says what it is instead.
+pub(crate) fn public_key_der(text: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let block = pem::parse(text).map_err(|_| KeyError::NotPem)?;
+    match block.tag() {
+        "PUBLIC KEY" => Ok(block.into_contents()),
+        "CERTIFICATE" => Err(KeyError::Certificate),
+        tag if tag.ends_with("PRIVATE KEY") => Err(KeyError::Private),
+        _ => Err(KeyError::OtherPem { expected: "a public key (`-----BEGIN PUBLIC KEY-----`)" }),
     }
 }
 

@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
 use crate::{
-    endpoint::{Begun, BlobSink, BlobStream, Destination, Error, Location, Source, VerifiedBody},
+    endpoint::{BlobSink, BlobStream, Destination, Error, Location, Source, VerifiedBody},
     event::{BlobOutcome, Event, EventSink},
     oci::{Descriptor, Mapping, Repository, verified::Verifier},
 };
@@ -32,7 +32,7 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
             attempts += 1;
             let mut received = 0;
             let error = match self.attempt(&mut received).await {
-                Ok(landing) => return Ok(landing),
+                Ok(outcome) => return Ok(outcome),
                 Err(error) => error,
             };
             without_progress = if received > furthest { 1 } else { without_progress + 1 };
@@ -53,15 +53,11 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
 
     /// One upload, new or resumed. `received` becomes what the destination had when it began.
     async fn attempt(&self, received: &mut u64) -> Result<BlobOutcome, Error> {
-        if self.blob.size == 0 {
-            self.check_empty()?;
-        }
-        let repository = &self.image.repository;
-        let sink = match self.destination.begin_blob(repository, self.blob, self.mount).await? {
-            Begun::Present => return Ok(BlobOutcome::Present),
-            Begun::Mounted => return Ok(BlobOutcome::Mounted),
-            Begun::Completed => return Ok(BlobOutcome::Copied),
-            Begun::Wanted(sink) => sink,
+        check_if_empty(self.blob, || self.source_location())?;
+        let begun = self.destination.begin_blob(&self.image.repository, self.blob, self.mount).await?;
+        let sink = match begun.sink_or_outcome() {
+            Ok(sink) => sink,
+            Err(outcome) => return Ok(outcome),
         };
         let start = sink.start();
         *received = start.received;
@@ -100,13 +96,15 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
         });
     }
 
-    /// An empty body is never read, so its digest would not be verified.
-    fn check_empty(&self) -> Result<(), Error> {
-        let checked = Verifier::new(self.blob).finish();
-        checked.map(drop).map_err(|mismatch| self.source_location().error(mismatch))
-    }
-
     fn source_location(&self) -> Location {
         self.source.blob_location(self.image.source.repository(), &self.blob.digest)
     }
+}
+
+/// Verifies the digest of an empty blob: its body is never read, so nothing else would.
+pub(super) fn check_if_empty(blob: &Descriptor, location: impl FnOnce() -> Location) -> Result<(), Error> {
+    if blob.size > 0 {
+        return Ok(());
+    }
+    Verifier::new(blob).finish().map(drop).map_err(|mismatch| location().error(mismatch))
 }

@@ -80,6 +80,12 @@ impl Claims {
         repositories.get(repository)?.get(digest).cloned()
     }
 
+    /// How many repositories it remembers.
+    #[cfg(test)]
+    pub(super) fn repositories(&self) -> usize {
+        self.repositories.lock().unwrap().len()
+    }
+
     /// Drops the claims in a repository that gets no further image. Returns the blobs that were not transferred.
     pub(super) fn forget(&self, repository: &Repository) -> Vec<Digest> {
         let mut repositories = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);

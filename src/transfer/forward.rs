@@ -6,16 +6,14 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
 
+use super::blob::check_if_empty;
 use crate::{
     endpoint::{
-        Begun, BlobSequence, BlobSink, BlobStream, Destination, Error, Start, VerifiedBody, body,
+        BlobSequence, BlobSink, BlobStream, Destination, Error, Start, VerifiedBody, body,
         known_blobs::KnownBlobs,
     },
     event::{BlobOutcome, Event, EventSink},
-    oci::{
-        Descriptor, Digest, Mapping,
-        verified::{Mismatch, Verifier},
-    },
+    oci::{Descriptor, Digest, Mapping, verified::Mismatch},
 };
 
 /// How many pieces of a blob may be buffered.
@@ -88,16 +86,10 @@ impl<D: Destination> Forward<'_, D> {
             return Ok(BlobOutcome::Present);
         }
         self.events.emit(Event::BlobStarted { image: Arc::clone(image), blob: blob.clone() });
-        if blob.size == 0 {
-            // An empty body is never read, so its digest would not be verified.
-            let checked = Verifier::new(blob).finish();
-            checked.map_err(|mismatch| blobs.location(&blob.digest).error(mismatch))?;
-        }
-        let sink = match self.destination.begin_blob(repository, blob, None).await? {
-            Begun::Present => return Ok(BlobOutcome::Present),
-            Begun::Mounted => return Ok(BlobOutcome::Mounted),
-            Begun::Completed => return Ok(BlobOutcome::Copied),
-            Begun::Wanted(sink) => sink,
+        check_if_empty(blob, || blobs.location(&blob.digest))?;
+        let sink = match self.destination.begin_blob(repository, blob, None).await?.sink_or_outcome() {
+            Ok(sink) => sink,
+            Err(outcome) => return Ok(outcome),
         };
         let start = sink.start();
         let skipped = start.hashed.offset;

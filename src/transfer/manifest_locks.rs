@@ -32,6 +32,12 @@ impl ManifestLocks {
         lock.lock_owned().await
     }
 
+    /// How many repositories it remembers.
+    #[cfg(test)]
+    pub(super) fn repositories(&self) -> usize {
+        self.locks.lock().unwrap().len()
+    }
+
     /// Drops the locks of a repository that gets no further image.
     pub(super) fn forget(&self, repository: &Repository) {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner).remove(repository);

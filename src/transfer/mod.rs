@@ -98,6 +98,12 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         self.claims.forget(repository)
     }
 
+    /// The number of repositories with claims, and with locks of manifests.
+    #[cfg(test)]
+    pub(crate) fn repositories(&self) -> (usize, usize) {
+        (self.claims.repositories(), self.manifest_locks.repositories())
+    }
+
     /// Transfers one image's blobs, then its manifests, then what is attached to them, then its tag. If it is dropped
     /// midway, no tag and no manifest references anything missing, and no tag names an image before its signatures.
     /// `bytes` counts the blobs at the destination, even on failure.
@@ -331,5 +337,35 @@ impl<S, D> std::fmt::Debug for Transfer<S, D> {
 impl std::fmt::Debug for Admitted {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Admitted").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{endpoint::empty::EmptyDestination, event::Silent};
+
+    #[test]
+    fn a_blob_that_did_not_arrive_in_a_forgotten_repository_is_lost() {
+        let endpoint = Arc::new(EmptyDestination);
+        let transfer = Transfer::new(endpoint.clone(), endpoint, 1, Arc::new(Silent));
+        let blob = Descriptor::new("application/octet-stream".into(), Digest::sha256(b"x"), 1);
+        let image = Mapping {
+            source: "source.example.com/a:1".parse().unwrap(),
+            pinned: None,
+            repository: "mirror.example.com/a".parse().unwrap(),
+            tag: "1".to_owned(),
+        };
+        let plan = Plan {
+            blobs: vec![BlobStep { blob: blob.clone(), action: Action::Copy }],
+            manifests: Vec::new(),
+            root_first: false,
+            attached: Vec::new(),
+            tag: false,
+        };
+        drop(transfer.admit(&image, plan, Rank::default()));
+        assert_eq!(transfer.repositories(), (1, 0));
+        assert_eq!(transfer.forget(&image.repository), [blob.digest]);
+        assert_eq!(transfer.repositories(), (0, 0));
     }
 }

@@ -176,11 +176,8 @@ fn requirement(entry: Entry, folder: &Path, default_root: Option<&Path>) -> Resu
     let kinds = [!keys.is_empty(), has_identity || has_issuer, entry.notation.is_some(), entry.unsigned];
     let kinds = kinds.into_iter().filter(|is_there| *is_there).count();
     if kinds != 1 {
-        let what = if kinds == 0 {
-            "it names nobody who must have signed"
-        } else {
-            "it asks for several things at once"
-        };
+        let what =
+            if kinds == 0 { "it names no signer" } else { "it asks for more than one kind of signature" };
         return Err(problem(what, WRITE_ONE_OF));
     }
     let no_effect = |field: &str, needs: &str| {
@@ -237,7 +234,10 @@ fn notation_requirement(value: Value, folder: &Path) -> Result<NotationRequireme
     }
     let is_known = |identity: &str| identity == ANY_IDENTITY || identity.starts_with("x509.subject:");
     if let Some(identity) = required.identities.iter().find(|identity| !is_known(identity)) {
-        return Err(problem(format!("`notation`: `{}` is no identity", escape(identity)), WRITE_NOTATION));
+        return Err(problem(
+            format!("`notation`: `{}` is not an identity", escape(identity)),
+            WRITE_NOTATION,
+        ));
     }
     if required.identities.len() > 1 && required.identities.iter().any(|identity| identity == ANY_IDENTITY) {
         return Err(problem("`notation`: `*` makes the other identities useless", "remove one of them"));
@@ -313,11 +313,17 @@ mod tests {
             ("images: []\notherwise: maybe", "otherwise: `maybe` is unknown"),
             ("imges: []\notherwise: allow", "unknown field `imges`"),
             (&entry("key: a.pub"), "images[0]: `match` is missing"),
-            (&entry("match: a"), "images[0]: it names nobody"),
+            (&entry("match: a"), "images[0]: it names no signer"),
             (&entry("match: a, kye: a.pub"), "images[0]: unknown field `kye`"),
-            (&entry("match: a, key: []"), "images[0]: it names nobody"),
-            (&entry("match: a, key: a.pub, unsigned: true"), "images[0]: it asks for several"),
-            (&entry("match: a, key: a.pub, identity: b, issuer: c"), "images[0]: it asks for several"),
+            (&entry("match: a, key: []"), "images[0]: it names no signer"),
+            (
+                &entry("match: a, key: a.pub, unsigned: true"),
+                "images[0]: it asks for more than one kind of signature",
+            ),
+            (
+                &entry("match: a, key: a.pub, identity: b, issuer: c"),
+                "images[0]: it asks for more than one kind of signature",
+            ),
             (&entry("match: a, identity: b"), "images[0]: `issuer` is missing"),
             (&entry("match: a, issuer: b"), "images[0]: `identity` is missing"),
             (&entry("match: a, identity: b, identity-regexp: c, issuer: d"), "images[0]: it has both"),
@@ -328,11 +334,14 @@ mod tests {
             (&entry("match: a, identity: b, issuer: c, ignore-tlog: true"), "`ignore-tlog` has no effect"),
             (&entry("match: a, key: a.pub, ignore-sct: true"), "`ignore-sct` has no effect"),
             (&entry("match: 'a[', key: a.pub"), "images[0]: `match`: "),
-            (&entry("match: a, key: a.pub, notation: {}"), "images[0]: it asks for several"),
+            (
+                &entry("match: a, key: a.pub, notation: {}"),
+                "images[0]: it asks for more than one kind of signature",
+            ),
             (&entry("match: a, notation: {identities: '*'}"), "`notation`: `certificates` is missing"),
             (&entry("match: a, notation: {certificates: a}"), "`notation`: `identities` is missing"),
             (&entry("match: a, notation: {certificate: a}"), "`notation`: unknown field `certificate`"),
-            (&entry("match: a, notation: {certificates: a, identities: me@x}"), "`me@x` is no identity"),
+            (&entry("match: a, notation: {certificates: a, identities: me@x}"), "`me@x` is not an identity"),
             (
                 &entry("match: a, notation: {certificates: a, identities: ['*', 'x509.subject: C=US']}"),
                 "makes the other identities useless",

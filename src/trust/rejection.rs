@@ -61,7 +61,7 @@ pub enum Reason {
     WrongLogEntry(String),
     /// It was entered in a log that is not trusted.
     UntrustedLog(String),
-    /// The time at which it was made is not certified by anybody who is trusted.
+    /// No trusted timestamp or log entry proves when it was made.
     NoTrustedTime(String),
     /// It uses something that this program cannot verify.
     Unsupported(String),
@@ -121,7 +121,7 @@ impl fmt::Display for Reason {
             }
             Self::OtherImage { signed } => write!(formatter, "it signs another image: {}", signed.join(", ")),
             Self::WrongKey { key } => {
-                write!(formatter, "it was made with another key than {key}, or its content was altered")
+                write!(formatter, "it was made with a key other than {key}, or its content was altered")
             }
             Self::Altered => formatter.write_str("its content was altered after it was signed"),
             Self::HasNoKey => {
@@ -144,7 +144,7 @@ impl fmt::Display for Reason {
                 write!(formatter, "its entry in the transparency log is wrong: {why}")
             }
             Self::UntrustedLog(why) => write!(formatter, "its transparency log is not trusted: {why}"),
-            Self::NoTrustedTime(why) => write!(formatter, "no trusted party says when it was made: {why}"),
+            Self::NoTrustedTime(why) => write!(formatter, "nothing trusted proves when it was made: {why}"),
             Self::Unsupported(why) => write!(formatter, "it cannot be verified here: {why}"),
             Self::RefusedByNotation(why) => write!(formatter, "notation refuses it: {why}"),
         }

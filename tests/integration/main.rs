@@ -33,6 +33,7 @@ mod optional;
 mod origins;
 mod published_chart;
 mod referrers;
+mod scripts;
 mod secrets;
 mod serve;
 mod serve_bundle;

@@ -222,7 +222,7 @@ pub enum BundleError {
         found: Digest,
     },
     /// Its index has other bytes than those that were signed.
-    #[error("the signature is not one of this bundle's index.json by this key")]
+    #[error("the signature does not match this bundle and this key")]
     Signature,
     /// Its files that say whom to trust cannot be read.
     #[error("the bundle's trust files cannot be read: {reason}")]
@@ -389,6 +389,11 @@ fn volumes_hint(error: &VolumeError) -> Option<&'static str> {
     Some(match error {
         VolumeError::Index { .. } | VolumeError::Head { .. } => {
             "copy the index again from where the bundle was written"
+        }
+        VolumeError::Stranger { path, .. }
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("._")) =>
+        {
+            "omit it: files whose name begins with `._` are metadata that macOS adds when it copies to other disks"
         }
         VolumeError::Stranger { .. } => {
             "omit the file, or copy it again if it should be a volume: it may be truncated"

@@ -146,7 +146,7 @@ pub enum HeaderError {
     #[error("an extended header cannot be read: {0}")]
     Extension(&'static str),
     /// An entry has two sizes: readers would disagree about its content.
-    #[error("`{}` has {header} bytes by its header and {extended} by its extended header", .path.escape_debug())]
+    #[error("`{}` has two sizes: {header} bytes in its header, {extended} in its extended header", .path.escape_debug())]
     Sizes {
         /// The entry's name.
         path: String,

@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
-    path::Path,
+    path::PathBuf,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -135,49 +135,63 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
                 Name::Docker | Name::Other => {}
             }
         }
-        let path = Path::new(STANDARD_INPUT);
-        let refused = |reason| BundleError::NotALayout { path: path.to_owned(), reason };
-        if !marker && self.seen.contains(&Name::Docker) {
-            return Err(BundleError::OldDocker { path: path.to_owned() });
+        self.refuse_other_archives(marker)?;
+        let head = match (head, index) {
+            (Some(head), _) => head,
+            (None, Some(index)) => Head::new(index, lock)?,
+            (None, None) => return Err(not_a_layout("it has no `index.json` file")),
+        };
+        if !marker {
+            return Err(not_a_layout("it has no `oci-layout` file"));
+        }
+        let (trust_blobs, next) = self.read_trust_files(&head, &mut kept).await?;
+        let blobs: HashSet<&Digest> = head.closure.blobs().map(|blob| &blob.digest).collect();
+        kept.retain(|(digest, _)| blobs.contains(digest));
+        let slices = Slices::new(Vec::new());
+        let path = PathBuf::from(STANDARD_INPUT);
+        let storage = Storage::Archive { slices, blobs: std::sync::Arc::default(), path };
+        let mut bundle = Bundle::new(head, storage, None);
+        bundle.trust_blobs = trust_blobs;
+        Ok((bundle, kept, next))
+    }
+
+    /// Refuses an archive that is not an OCI image layout, with the reason that helps most.
+    fn refuse_other_archives(&mut self, has_marker: bool) -> Result<(), BundleError> {
+        let path = || PathBuf::from(STANDARD_INPUT);
+        if !has_marker && self.seen.contains(&Name::Docker) {
+            return Err(BundleError::OldDocker { path: path() });
         }
         if let Some(link) = self.link.take() {
             return Err(link);
         }
-        if !marker && let Some(folder) = self.nested.take() {
-            return Err(BundleError::Subfolder { path: path.to_owned(), folder, in_archive: true });
+        if !has_marker && let Some(folder) = self.nested.take() {
+            return Err(BundleError::Subfolder { path: path(), folder, in_archive: true });
         }
-        if !marker && self.is_metadata {
-            return Err(refused(names::ONLY_METADATA));
+        if !has_marker && self.is_metadata {
+            return Err(not_a_layout(names::ONLY_METADATA));
         }
-        let head = match (head, index) {
-            (Some(head), _) => head,
-            (None, Some(index)) => Head::new(index, lock)?,
-            (None, None) => return Err(refused("it has no `index.json` file")),
-        };
-        if !marker {
-            return Err(refused("it has no `oci-layout` file"));
-        }
-        let mut trust_blobs = HashMap::new();
+        Ok(())
+    }
+
+    /// Reads the trust files: they are needed before the other blobs, of which they may be some. Also returns the next blob.
+    async fn read_trust_files(
+        &mut self,
+        head: &Head,
+        kept: &mut Kept,
+    ) -> Result<(HashMap<Digest, Bytes>, Option<Next>), BundleError> {
         let mut next = self.next_blob().await?;
         // Too many are not trust files, and would not be read.
-        if !head.index.trust.is_empty() && head.trust_files().is_ok() {
-            // They are needed before the other blobs, of which they may be some.
-            let is_early = |digest: &Digest| head.closure.is_early(digest);
-            while let Some((digest, _)) =
-                next.take_if(|(digest, size)| *size <= LARGEST_TRUST_FILE && is_early(digest))
-            {
-                kept.push((digest, self.whole("a trust file", LARGEST_TRUST_FILE).await?));
-                next = self.next_blob().await?;
-            }
-            trust_blobs.extend(kept.iter().filter(|(digest, _)| is_early(digest)).cloned());
+        if head.index.trust.is_empty() || head.trust_files().is_err() {
+            return Ok((HashMap::new(), next));
         }
-        let blobs: HashSet<&Digest> = head.closure.blobs().map(|blob| &blob.digest).collect();
-        kept.retain(|(digest, _)| blobs.contains(digest));
-        let slices = Slices::new(Vec::new());
-        let storage = Storage::Archive { slices, blobs: std::sync::Arc::default(), path: path.to_owned() };
-        let mut bundle = Bundle::new(head, storage, None);
-        bundle.trust_blobs = trust_blobs;
-        Ok((bundle, kept, next))
+        let is_early = |digest: &Digest| head.closure.is_early(digest);
+        while let Some((digest, _)) =
+            next.take_if(|(digest, size)| *size <= LARGEST_TRUST_FILE && is_early(digest))
+        {
+            kept.push((digest, self.whole("a trust file", LARGEST_TRUST_FILE).await?));
+            next = self.next_blob().await?;
+        }
+        Ok((kept.iter().filter(|(digest, _)| is_early(digest)).cloned().collect(), next))
     }
 
     /// Skips the rest of the current blob and moves to the next blob. `None` at the archive's end mark.
@@ -374,4 +388,7 @@ fn broken(error: BundleError) -> Error {
 
 fn unreadable(error: io::Error) -> BundleError {
     BundleError::unreadable(STANDARD_INPUT, error)
+}
+fn not_a_layout(reason: &'static str) -> BundleError {
+    BundleError::NotALayout { path: PathBuf::from(STANDARD_INPUT), reason }
 }

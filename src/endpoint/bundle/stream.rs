@@ -83,11 +83,7 @@ async fn begin<S: Source, H: BuildHasher>(
     if blob.size > SMALL {
         return Ok(Begun::Open(Box::new(body)));
     }
-    let whole = body.try_fold(Vec::new(), |mut whole, piece| async move {
-        whole.extend_from_slice(&piece);
-        Ok(whole)
-    });
-    Ok(Begun::Whole(whole.await?.into()))
+    Ok(Begun::Whole(body.whole().await?))
 }
 
 async fn send<W: AsyncWrite + Unpin>(out: &mut W, bytes: &[u8]) -> Result<(), Error> {

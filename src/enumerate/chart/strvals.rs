@@ -44,7 +44,7 @@ pub enum SetError {
     )]
     LargeNumber,
     /// A path that cannot be passed on.
-    #[error("names a file by a path that is not usable")]
+    #[error("names a file by an unusable path")]
     Path,
 }
 
@@ -52,7 +52,7 @@ impl SetError {
     /// What to write instead.
     pub(in crate::enumerate) fn hint(self) -> Option<&'static str> {
         match self {
-            Self::NoValue => Some("a comma that belongs to a value is written \\, (a backslash before it)"),
+            Self::NoValue => Some("write a comma that belongs to a value as \\, (with a backslash)"),
             Self::LargeNumber => Some(
                 "values are kept off Helm's command line, where every user could read them; \
                  use --set-string for it, as for a tag that is a date",

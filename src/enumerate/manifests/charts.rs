@@ -151,11 +151,13 @@ fn merge_parameters(source: &mut Value) {
     let Some(mut values) = helm.get("valuesObject").cloned().or(from_text).filter(Value::is_object) else {
         return;
     };
-    let Some(Value::Array(parameters)) = helm.remove("parameters") else { return };
-    for parameter in &parameters {
-        if let (Some(name), Some(value)) = (text(parameter, "name"), text(parameter, "value")) {
-            set(&mut values, name, value);
-        }
+    let Some(Value::Array(mut parameters)) = helm.remove("parameters") else { return };
+    parameters.retain(|parameter| match (text(parameter, "name"), text(parameter, "value")) {
+        (Some(name), Some(value)) => !set(&mut values, name, value),
+        _ => true,
+    });
+    if !parameters.is_empty() {
+        helm.insert("parameters".to_owned(), Value::Array(parameters));
     }
     helm.remove("values");
     helm.insert("valuesObject".to_owned(), values);
@@ -168,31 +170,35 @@ fn merge_set(spec: &mut Value) -> Option<()> {
         Some(content) => documents::parse(content).ok().filter(Value::is_object)?,
         None => Value::Object(Map::new()),
     };
-    for (name, value) in flags {
-        if let Some(value) = super::objects::scalar(value) {
-            set(&mut values, name, &value);
-        }
-    }
+    let mut left = flags.clone();
+    left.retain(|name, value| match super::objects::scalar(value) {
+        Some(value) => !set(&mut values, name, &value),
+        None => true,
+    });
     let fields = spec.as_object_mut()?;
     fields.remove("set");
+    if !left.is_empty() {
+        fields.insert("set".to_owned(), Value::Object(left));
+    }
     fields.insert("valuesContent".to_owned(), values);
     Some(())
 }
 
-/// Sets a value by its dotted name. List items and escaped dots are left alone.
-fn set(values: &mut Value, name: &str, value: &str) {
+/// Sets a value by its dotted name, and says whether it did: list items and escaped dots are left alone.
+fn set(values: &mut Value, name: &str, value: &str) -> bool {
     if name.contains(['[', '\\']) {
-        return;
+        return false;
     }
     let mut target = values;
     for key in name.split('.') {
         if !target.is_object() {
             *target = Value::Object(Map::new());
         }
-        let Value::Object(fields) = target else { return };
+        let Value::Object(fields) = target else { return false };
         target = fields.entry(key.to_owned()).or_insert(Value::Null);
     }
     *target = Value::String(value.to_owned());
+    true
 }
 
 fn argo_sources(spec: &Value, own_name: &str) -> Vec<NamedChart> {
@@ -347,7 +353,9 @@ mod tests {
         }}}});
         let merged = with_merged_values(&resource::unfold(&application, None)[0]).unwrap();
         let helm = &merged["spec"]["source"]["helm"];
-        assert_eq!(helm, &json!({"valuesObject": {"image": {"repository": "q.io/a/b", "tag": "new"}}}));
+        let values = json!({"image": {"repository": "q.io/a/b", "tag": "new"}});
+        let left = json!([{"name": "list[0].x", "value": "y"}]);
+        assert_eq!(helm, &json!({"valuesObject": values, "parameters": left}));
     }
 
     #[test]

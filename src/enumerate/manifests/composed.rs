@@ -9,19 +9,37 @@ use crate::{
 
 use super::{
     findings::Condition,
+    hosts::{self, HostEvidence},
     keys::{self, KeyMeaning},
     mentions::KeyOf,
-    not_images::{self, HostEvidence},
-    objects, parts,
+    not_images, objects, parts,
     walk::{Position, Walker},
 };
 
 impl Walker<'_> {
+    /// Notes what an object says about all images in it: `hub` and `tag`, also in `global`, and the registry in `global`.
     pub(super) fn enter_hub(&mut self, object: &Map<String, Value>) {
-        let field = |key: &str| object.get(key).and_then(objects::scalar);
-        if let (Some(hub), Some(tag)) = (field("hub"), field("tag")) {
-            self.scope.hub = Some((hub, tag));
+        let global = object.get("global").and_then(Value::as_object);
+        for object in global.into_iter().chain([object]) {
+            let field = |key: &str| object.get(key).and_then(objects::scalar);
+            if let (Some(hub), Some(tag)) = (field("hub"), field("tag")) {
+                self.scope.hub = Some((hub, tag));
+            }
         }
+        let Some(global) = global else { return };
+        let registry = |key: &str| {
+            global.get(key).and_then(objects::scalar).filter(|registry| parts::is_registry(registry))
+        };
+        let named = registry("imageRegistry").map(|registry| (registry, true));
+        let registry = || registry("registry").map(|registry| (registry.clone(), !registry.contains('/')));
+        self.scope.registry = named.or_else(registry).or(self.scope.registry.take());
+    }
+
+    /// An image with the registry that `global` names, if it has none.
+    fn below_global_registry(&self, written: &str) -> Option<String> {
+        let (registry, is_host) = self.scope.registry.as_ref()?;
+        let applies = !objects::has_registry(written) && (*is_host || !written.contains('/'));
+        applies.then(|| objects::below(registry, written))
     }
 
     /// An image that the hub and the tag around it complete.
@@ -63,7 +81,9 @@ impl Walker<'_> {
             .filter_map(|(key, value)| Some((key.as_str(), objects::scalar(value)?)))
             .collect();
         let pairs: Vec<(&str, &str)> = fields.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        self.tag_stems(&pairs);
+        // A tag that is empty shows as well that the image has one: `controllerImageVersion: ""`.
+        let keys: Vec<(&str, &str)> = object.keys().map(|key| (key.as_str(), "")).collect();
+        self.tag_stems(&keys);
         // Without a stem, it is what `compose` has read already.
         for joined in parts::join_pairs(&pairs) {
             let Some(&(key, _)) = pairs.get(joined.name_at) else { continue };
@@ -89,10 +109,16 @@ impl Walker<'_> {
         self.value(value, Position::ImageField(key))
     }
 
-    /// A key that is an image itself: `quay.io/acme/web:1: mirrored`.
-    pub(super) fn key_text(&mut self, key: &str) {
-        if objects::has_registry(key) && objects::has_version(key) && key.parse::<Reference>().is_ok() {
+    /// A key that is an image itself: `quay.io/acme/web:1: mirrored`, and below `images`, `acme/web:1: {cmd: [web]}`.
+    pub(super) fn key_text(&mut self, key: &str, position: Position<'_>) {
+        if !objects::has_version(key) {
+            return;
+        }
+        let Ok(reference) = key.parse::<Reference>() else { return };
+        if objects::has_registry(key) {
             self.plain_text(key, &KeyOf::nothing());
+        } else if keys::is_images_key(position.key()) && self.reads_keys() && key.contains('/') {
+            self.found(reference, key, self.named(), Condition::Always);
         }
     }
 
@@ -152,6 +178,8 @@ impl Walker<'_> {
 
     /// An image that was put together. `is_sure` says that a key calls it an image.
     pub(super) fn composed(&mut self, written: &str, is_sure: bool) {
+        let completed = self.below_global_registry(written);
+        let written = completed.as_deref().unwrap_or(written);
         let Ok(reference) = written.parse::<Reference>() else {
             if is_sure {
                 self.note_unreadable(written);
@@ -170,7 +198,7 @@ impl Walker<'_> {
             }
             return;
         }
-        let evidence = if has_registry { not_images::host_evidence(&reference) } else { HostEvidence::Weak };
+        let evidence = if has_registry { hosts::host_evidence(&reference) } else { HostEvidence::Weak };
         let condition = match evidence {
             HostEvidence::NotRegistry => return,
             HostEvidence::Plausible => Condition::Always,

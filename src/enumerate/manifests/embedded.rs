@@ -69,9 +69,13 @@ fn parse(text: &str) -> Option<Vec<Value>> {
         .map(|document| documents::parse(document.text))
         .collect::<Result<_, _>>()
         .ok()?;
+    // `Image {{ $labels.image }}: see the log` reads as YAML as well.
+    let is_sentence = !text.contains('\n') && !text.starts_with(['{', '[']);
     // JSON in JSON, with its quotes still escaped, reads as YAML with strange keys.
     let has_structure = |value: &Value| match value {
-        Value::Object(object) => !object.keys().any(|key| key.contains("\\\"")),
+        Value::Object(object) => {
+            !object.keys().any(|key| key.contains("\\\"") || is_sentence && key.contains(char::is_whitespace))
+        }
         _ => value.is_array(),
     };
     (!values.is_empty() && values.iter().all(has_structure)).then_some(values)

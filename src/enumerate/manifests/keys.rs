@@ -145,6 +145,37 @@ const PICTURES: &[&str] = &[
     "vm",
 ];
 
+/// Words behind `image` or `images` that make the value several of them.
+const COLLECTIONS: &[&str] =
+    &["config", "json", "list", "map", "mapping", "mappings", "override", "overrides", "yaml"];
+
+/// Words that make a value an address or a link rather than an image. `server` and `broker` are components as well.
+const ADDRESSES: &[&str] = &[
+    "addr",
+    "address",
+    "addresses",
+    "brokers",
+    "bucket",
+    "dsn",
+    "email",
+    "endpoint",
+    "endpoints",
+    "homepage",
+    "host",
+    "hostname",
+    "hosts",
+    "href",
+    "link",
+    "links",
+    "servers",
+    "upstream",
+    "upstreams",
+    "uri",
+    "url",
+    "urls",
+    "website",
+];
+
 /// The endings of a `ConfigMap`'s keys that say how the value is written.
 const EXTENSIONS: &[&str] =
     &["cfg", "conf", "env", "ini", "json", "list", "properties", "sh", "toml", "txt", "yaml", "yml"];
@@ -187,9 +218,25 @@ pub(super) fn is_picture(key: &str) -> bool {
     })
 }
 
-/// Whether the children of this key are images: `images`, `relatedImages`, `KAFKA_IMAGES`.
+/// Whether the children of this key are images: `images`, `relatedImages`, `KAFKA_IMAGES`, `IMAGE_MAP`.
 pub(super) fn is_images_key(key: &str) -> bool {
-    words(key).last().is_some_and(|word| word.ends_with("images"))
+    let words = words(key);
+    let mut before = words.as_slice();
+    while let [rest @ .., last] = before
+        && COLLECTIONS.contains(&last.as_str())
+    {
+        before = rest;
+    }
+    before
+        .last()
+        .is_some_and(|word| word.ends_with("images") || before.len() < words.len() && is_image_word(word))
+}
+
+/// Whether a key says that its value is an address or a link: `MINIO_ENDPOINT`, `bootstrap.servers`.
+pub(super) fn is_address_key(key: &str) -> bool {
+    let words = words(key);
+    let is_registry = words.iter().any(|word| is_image_word(word) || part(word) == Some(Part::Registry));
+    !is_registry && words.iter().any(|word| ADDRESSES.contains(&word.as_str()))
 }
 
 /// The words that keys of one image share: `sidecar` for `SIDECAR_IMAGE`, `SIDECAR_IMAGE_TAG` and
@@ -200,6 +247,10 @@ pub(super) fn stem(key: &str) -> Vec<String> {
         words.pop();
     }
     words.retain(|word| !matches!(word.as_str(), "image" | "images" | "img"));
+    // `X_CONTAINER_REGISTRY` beside `X_IMAGE_NAME`.
+    if words.last().is_some_and(|word| word == "container") {
+        words.pop();
+    }
     if words.last().is_some_and(|word| matches!(word.as_str(), "base" | "default")) {
         words.pop();
     }
@@ -315,8 +366,29 @@ mod tests {
     }
 
     #[test]
+    fn collections_of_images_and_addresses_are_known() {
+        for key in ["images", "relatedImages", "KAFKA_IMAGES", "IMAGE_MAP", "images-json", "image.overrides"]
+        {
+            assert!(is_images_key(key), "{key}");
+        }
+        for key in ["image", "IMAGE_SIZE", "map", "overrides", "imageConfigPath"] {
+            assert!(!is_images_key(key), "{key}");
+        }
+        for key in
+            ["MINIO_ENDPOINT", "bootstrap.servers", "redis-address", "url", "advertisedAddresses", "upstream"]
+        {
+            assert!(is_address_key(key), "{key}");
+        }
+        for key in ["REGISTRY_URL", "imageURL", "hub", "worker", "server", "broker", "dockerRegistryHost"] {
+            assert!(!is_address_key(key), "{key}");
+        }
+    }
+
+    #[test]
     fn keys_of_one_image_share_a_stem() {
         for key in [
+            "SIDECAR_CONTAINER_REGISTRY",
+            "sidecar_container_tag",
             "SIDECAR_IMAGE",
             "SIDECAR_IMAGE_TAG",
             "sidecar.tag",

@@ -12,11 +12,11 @@ use crate::{
 use super::{
     charts::ImpliedTag,
     findings::{Condition, is_worth_a_note},
+    hosts::{self, HostEvidence},
     keys::{self, KeyMeaning, Part},
-    not_images::{self, HostEvidence},
-    objects, parts,
+    not_images, objects, parts,
     resource::Category,
-    text::{self, Mention},
+    text::{self, Mention, Pair, TextContent},
     walk::{Position, Walker},
 };
 
@@ -62,17 +62,7 @@ impl Walker<'_> {
             return self.note_placeholder(text, reason);
         }
         let content = text::read(text);
-        let pairs: Vec<(&str, &str)> =
-            content.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        let mut joined_values = Vec::new();
-        if self.reads_keys() && pairs.len() > 1 {
-            self.tag_stems(&pairs);
-            for joined in parts::join_pairs(&pairs) {
-                self.composed(&joined.written, joined.is_sure);
-                joined_values
-                    .extend(joined.taken.iter().filter_map(|&at| pairs.get(at)).map(|(_, value)| *value));
-            }
-        }
+        let joined_values = if self.reads_keys() { self.joined_in_text(&content) } else { Vec::new() };
         let is_list = content.is_list && outer.meaning.is_image();
         for mention in
             content.mentions.iter().filter(|mention| !joined_values.contains(&mention.written.as_str()))
@@ -105,6 +95,41 @@ impl Walker<'_> {
         }
     }
 
+    /// Takes the images that a text writes in parts, and returns the parts: first those of one command, then those of
+    /// several lines. A flag belongs to its own command.
+    fn joined_in_text<'c>(&mut self, content: &'c TextContent) -> Vec<&'c str> {
+        let is_flag = |pair: &&Pair| pair.key.starts_with('-');
+        let mut left: Vec<&Pair> = content.pairs.iter().collect();
+        let mut joined_values = Vec::new();
+        let mut lines: Vec<usize> = left.iter().map(|pair| pair.line).collect();
+        lines.dedup();
+        for line in lines {
+            let of_line = |pair: &&Pair| pair.line == line;
+            let command: Vec<&Pair> = left.iter().copied().filter(of_line).collect();
+            let taken = self.joined_pairs(&command);
+            left.retain(|pair| !taken.iter().any(|taken| std::ptr::eq(*taken, *pair)));
+            joined_values.extend(taken.iter().map(|pair| pair.value.as_str()));
+        }
+        left.retain(|pair| !is_flag(pair));
+        joined_values.extend(self.joined_pairs(&left).iter().map(|pair| pair.value.as_str()));
+        joined_values
+    }
+
+    fn joined_pairs<'c>(&mut self, pairs: &[&'c Pair]) -> Vec<&'c Pair> {
+        let texts: Vec<(&str, &str)> =
+            pairs.iter().map(|pair| (pair.key.as_str(), pair.value.as_str())).collect();
+        if texts.len() < 2 {
+            return Vec::new();
+        }
+        self.tag_stems(&texts);
+        let mut taken = Vec::new();
+        for joined in parts::join_pairs(&texts) {
+            self.composed(&joined.written, joined.is_sure);
+            taken.extend(joined.taken.iter().filter_map(|&at| pairs.get(at).copied()));
+        }
+        taken
+    }
+
     /// Decides what one reference in a text is.
     fn mention(&mut self, mention: &Mention, text: &str, outer: &KeyOf<'_>) {
         let inner = mention.key.as_deref().map(|key| KeyOf { key, meaning: keys::meaning(key) });
@@ -120,7 +145,11 @@ impl Walker<'_> {
         let has_letter = reference.repository().path().bytes().any(|byte| byte.is_ascii_lowercase());
         let evidence = match () {
             () if !has_letter => HostEvidence::NotRegistry,
-            () if mention.has_registry => not_images::host_evidence(&reference),
+            () if mention.has_registry => {
+                let evidence = hosts::host_evidence(&reference);
+                let is_plausible = evidence == HostEvidence::Plausible;
+                if is_plausible && self.is_address(mention, outer) { HostEvidence::Weak } else { evidence }
+            }
             () => HostEvidence::Weak,
         };
         if evidence == HostEvidence::NotRegistry {
@@ -149,17 +178,33 @@ impl Walker<'_> {
             (false, _) => {
                 let is_other = key.meaning == KeyMeaning::Other
                     || key.meaning == KeyMeaning::AboutImage && !keys::is_picture(key.key);
+                // `AGENT_URL: registry.example.com/acme/agent:main`
+                let has_word =
+                    reference.tag().is_some_and(|tag| !tag.starts_with(|c: char| c.is_ascii_digit()));
+                let is_worded_address = !is_short && has_word && self.is_address(mention, outer);
                 Condition::IfKnown {
-                    note: is_short
-                        && (mention.is_pulled
-                            || written.contains('/')
-                                && is_alone
-                                && is_other
-                                && is_worth_a_note(&reference, self.scope.embedding > 0)),
+                    note: is_worded_address
+                        || is_short
+                            && (mention.is_pulled
+                                || written.contains('/')
+                                    && is_alone
+                                    && is_other
+                                    && is_worth_a_note(&reference, self.scope.embedding > 0)),
                 }
             }
         };
         self.found(reference, written, Confidence::Mentioned, condition);
+    }
+
+    /// Whether the key of a reference says that it is an address, and nothing else that it is an image: neither a
+    /// registry that is known nor the tag of a release.
+    fn is_address(&self, mention: &Mention, outer: &KeyOf<'_>) -> bool {
+        let key = mention.key.as_deref().filter(|_| self.reads_keys()).unwrap_or(outer.key);
+        let is_released = mention.reference.digest().is_some()
+            || mention.reference.tag().is_some_and(|tag| tag == "latest" || not_images::is_release(tag));
+        keys::is_address_key(key)
+            && !is_released
+            && !hosts::is_known_registry(mention.reference.repository().registry())
     }
 
     /// A whole value without a tag or a digest. It counts where the key leaves no doubt.
@@ -174,7 +219,7 @@ impl Walker<'_> {
             {
                 return self.note_not_taken(written, "no tag is set next to it", true);
             }
-            KeyMeaning::Other if mention.has_registry && not_images::is_on_image_registry(written) => {
+            KeyMeaning::Other if mention.has_registry && hosts::is_on_image_registry(written) => {
                 return self.note_not_taken(written, "it has no tag", true);
             }
             _ => return,
@@ -212,8 +257,8 @@ impl Walker<'_> {
         }
         // A single word says nothing where a component is switched off, or in code: `image = name`.
         let is_empty_word = !written.contains('/') && (self.scope.is_disabled || mention.key.is_some());
-        if !is_empty_word && (key.meaning == KeyMeaning::Image || written.contains('/')) {
-            let reason = if written.contains('/') {
+        if !is_empty_word && (key.meaning == KeyMeaning::Image || is_name) {
+            let reason = if is_name {
                 "it has no tag"
             } else {
                 "it is a single word without a tag, and not an official image of Docker Hub"
@@ -248,8 +293,8 @@ impl Walker<'_> {
         let before: String =
             written.chars().take_while(|character| !"${[(<*~+^%#".contains(*character)).collect();
         let reference = before.trim_end_matches(['.', ':', '-', '_', '/', '@']).parse::<Reference>();
-        let is_plausible = reference
-            .is_ok_and(|reference| not_images::host_evidence(&reference) != HostEvidence::NotRegistry);
+        let is_plausible =
+            reference.is_ok_and(|reference| hosts::host_evidence(&reference) != HostEvidence::NotRegistry);
         if is_plausible && last.contains([':', '@']) && has_placeholder(written) {
             let found_at = self.found_at(Confidence::Mentioned);
             let note = Note::not_taken(found_at, written, "it contains a placeholder");

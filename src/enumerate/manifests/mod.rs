@@ -6,9 +6,10 @@
 //! - [`resource`] says what a document is, and what is never looked into: Secrets, CRD schemas, live records;
 //! - [`walk`] goes through a resource and knows where it is; [`pod_specs`] reads containers, [`settings`] environment
 //!   variables, arguments and `ConfigMap` data, [`mentions`] a single text, [`embedded`] manifests and settings that are
-//!   text, and [`charts`] and [`flux`] resources that name a chart;
-//! - [`keys`] says what a key means, [`text`] finds references in text, and [`not_images`] knows what only looks like an
-//!   image;
+//!   text, and [`charts`] and [`flux`] resources that name a chart, [`kubeadm`] its settings;
+//! - [`keys`] says what a key means, [`text`] finds references in text ([`runs`] cuts a line, [`line_keys`] knows the
+//!   keys in it), [`not_images`] knows what only looks like an
+//!   image, and [`hosts`] whether a host is a registry;
 //! - [`composed`] puts images together that are written in parts: [`objects`] knows the shapes of objects, [`parts`] the
 //!   keys that belong together;
 //! - [`findings`] decides on finds that depend on others, with [`known`] registries and organizations.
@@ -19,8 +20,11 @@ mod documents;
 mod embedded;
 mod findings;
 mod flux;
+mod hosts;
 mod keys;
 mod known;
+mod kubeadm;
+mod line_keys;
 mod mentions;
 mod not_images;
 mod objects;
@@ -28,6 +32,7 @@ mod parts;
 mod path;
 mod pod_specs;
 mod resource;
+mod runs;
 mod settings;
 mod text;
 mod walk;

@@ -7,7 +7,9 @@
 
 use serde_json::{Map, Value};
 
-use super::not_images;
+use crate::oci::Reference;
+
+use super::hosts;
 
 /// An image put together from several fields of one object.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,7 +61,7 @@ fn from_repository(field: &impl Fn(&str) -> Option<String>, under_image_key: boo
     let repository = field("repository").or_else(|| only_here("repo")).or_else(|| field("newName"));
     let repository = match (repository, name) {
         // `ghcr.io/acme` is an organization: what it holds has a name of its own.
-        (Some(parent), Some(name)) if under_image_key && not_images::is_organization(&parent) => {
+        (Some(parent), Some(name)) if under_image_key && hosts::is_organization(&parent) => {
             Some(below(&parent, &name))
         }
         (repository, name) => repository.or(name),
@@ -110,13 +112,24 @@ pub(super) fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// `parent/name`, unless the name begins with the parent already.
+/// `parent/name`, unless the name begins with the parent, or with a registry of its own.
 pub(super) fn below(parent: &str, name: &str) -> String {
     let parent = parent.trim_end_matches('/');
-    match name.strip_prefix(parent) {
-        Some(rest) if rest.starts_with('/') => name.to_owned(),
-        _ => format!("{parent}/{name}"),
+    let begins_with_parent = name.strip_prefix(parent).is_some_and(|rest| rest.starts_with('/'));
+    if begins_with_parent || has_own_registry(parent, name) {
+        return name.to_owned();
     }
+    format!("{parent}/{name}")
+}
+
+/// Whether a name does not belong below `parent`, because it names its registry. The path of a Go module that `ko` puts
+/// below a registry and an organization looks alike: `gcr.io/knative-releases` and `knative.dev/serving/cmd/queue`.
+fn has_own_registry(parent: &str, name: &str) -> bool {
+    has_registry(name)
+        && name.parse::<Reference>().is_ok_and(|reference| {
+            let host = reference.repository().registry();
+            hosts::can_be_registry(&reference) && (!parent.contains('/') || hosts::is_distinct_registry(host))
+        })
 }
 
 pub(super) fn join(name: &str, tag: Option<String>, digest: Option<String>) -> Option<String> {
@@ -169,6 +182,23 @@ mod tests {
                 &format!("quay.io/p/p@sha256:{hex}"),
             ),
             (json!({"imageRepository": "a/b", "imageTag": "1"}), false, "a/b:1"),
+            (json!({"registry": "docker.io", "image": "quay.io/a/b", "tag": "1"}), false, "quay.io/a/b:1"),
+            (
+                json!({"registry": "docker.io", "repository": "quay.io/a/b", "tag": "1"}),
+                true,
+                "quay.io/a/b:1",
+            ),
+            (json!({"registry": "docker.io", "name": "r.example.com/a/b:1"}), true, "r.example.com/a/b:1"),
+            (
+                json!({"registry": "q.io/team", "repository": "quay.io/a/b", "tag": "1"}),
+                true,
+                "quay.io/a/b:1",
+            ),
+            (
+                json!({"registry": "gcr.io/releases", "repository": "knative.dev/cmd/queue", "tag": "1"}),
+                true,
+                "gcr.io/releases/knative.dev/cmd/queue:1",
+            ),
         ] {
             assert_eq!(composed(&value, under_image_key).as_deref(), Some(expected), "{value}");
         }

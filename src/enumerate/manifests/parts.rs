@@ -89,12 +89,11 @@ fn join_group(group: &Group<'_>, shared: &Group<'_>, is_shared: bool, says_image
         return None;
     }
     let last = *parts.last()?;
-    let name =
-        parts.iter().rev().skip(1).fold(last.to_owned(), |name, parent| {
-            if has_registry(&name) { name } else { below(parent, &name) }
-        });
+    let name = parts.iter().rev().skip(1).fold(last.to_owned(), |name, parent| below(parent, &name));
     if has_version(last) {
-        let is_longer = registry.is_some() && !has_registry(last);
+        // `acme/web:1` is complete beside `registry.example.com/acme`.
+        let is_longer = registry.is_some_and(|(_, registry)| !(last.contains('/') && registry.contains('/')))
+            && !has_registry(last);
         return is_longer.then_some(Joined { written: name, name_at, is_sure: true, taken });
     }
     let digest = own(Part::Digest).filter(|(_, value)| value.len() >= 64);
@@ -113,7 +112,7 @@ fn join_group(group: &Group<'_>, shared: &Group<'_>, is_shared: bool, says_image
 }
 
 /// A host, perhaps with a path; or an organization on Docker Hub.
-fn is_registry(value: &str) -> bool {
+pub(super) fn is_registry(value: &str) -> bool {
     !value.contains("://") && (value.contains(['.', '/', ':']) || value == "localhost") && !has_tag(value)
 }
 
@@ -192,6 +191,7 @@ mod tests {
             &[("repository", "stable"), ("tag", "1")],
             &[("repo", "team/x"), ("version", "1")],
             &[("REGISTRY", "quay.io/a"), ("TAG", "1")],
+            &[("REGISTRY", "quay.io/a"), ("IMAGE", "a/b:1")],
             &[("image", "quay.io/a/b"), ("version", "2")],
         ] {
             assert_eq!(joined(pairs), Vec::<String>::new(), "{pairs:?}");

@@ -28,12 +28,14 @@ fn references(text: &str) -> Vec<String> {
 }
 
 /// Real charts, cut down. Each `=== NAME` is followed by manifests, `--- want`, and what they must give.
-const INPUTS: [&str; 5] = [
+const INPUTS: [&str; 7] = [
     include_str!("../../../testdata/manifests/charts.txt"),
     include_str!("../../../testdata/manifests/config_maps.txt"),
     include_str!("../../../testdata/manifests/custom_resources.txt"),
     include_str!("../../../testdata/manifests/environment_and_arguments.txt"),
     include_str!("../../../testdata/manifests/found_in_the_field.txt"),
+    include_str!("../../../testdata/manifests/operators.txt"),
+    include_str!("../../../testdata/manifests/spellings.txt"),
 ];
 
 #[test]
@@ -61,7 +63,7 @@ fn inputs_of_every_kind_give_exactly_their_images() {
         assert_eq!(found, expected, "{name}: {notes:?}");
         count += 1;
     }
-    assert_eq!(count, 122);
+    assert_eq!(count, 205);
 }
 
 #[test]

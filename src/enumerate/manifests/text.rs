@@ -5,7 +5,11 @@
 
 use crate::oci::Reference;
 
-use super::objects::{has_registry, has_version};
+use super::{
+    line_keys::{KeyPosition, is_keyed_value, is_value_of, key_at, key_position, property},
+    objects::{has_registry, has_version},
+    runs::{Run, runs},
+};
 
 /// The programs that pull images, and their commands that take one.
 const CONTAINER_TOOLS: [&str; 7] = ["docker", "podman", "nerdctl", "crictl", "buildah", "ctr", "FROM"];
@@ -35,12 +39,21 @@ impl Mention {
     }
 }
 
+/// A `key=value` or `key: value`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pair {
+    pub(super) key: String,
+    pub(super) value: String,
+    /// The line on which the command or the setting begins, which `\` continues on the next one.
+    pub(super) line: usize,
+}
+
 /// What a text holds.
 #[derive(Debug, Default)]
 pub(super) struct TextContent {
     pub(super) mentions: Vec<Mention>,
-    /// Every `key=value` and `key: value`, to put images together that are written in parts.
-    pub(super) pairs: Vec<(String, String)>,
+    /// To put images together that are written in parts.
+    pub(super) pairs: Vec<Pair>,
     /// References that end or begin in a placeholder: `quay.io/a/b:${TAG}`.
     pub(super) unfinished: Vec<String>,
     /// References behind `oci://`: charts, or images.
@@ -52,8 +65,14 @@ pub(super) struct TextContent {
 /// Reads a text. Lines that are comments are skipped.
 pub(super) fn read(text: &str) -> TextContent {
     let mut content = TextContent::default();
-    for line in text.lines().map(without_comment).filter(|line| !line.trim().is_empty()) {
-        read_line(line, &mut content);
+    let mut is_continued = false;
+    let mut first_line = 0;
+    for (number, line) in text.lines().map(without_comment).enumerate() {
+        first_line = if is_continued { first_line } else { number };
+        is_continued = line.trim_end().ends_with('\\');
+        if !line.trim().is_empty() {
+            read_line(line, first_line, &mut content);
+        }
     }
     let lines = text.lines().map(without_comment);
     let items = lines.flat_map(|line| line.split([',', ';', ' ', '\t'])).filter(|item| !item.is_empty());
@@ -99,58 +118,6 @@ fn without_comment(line: &str) -> &str {
     line.find(" #").map_or(line, |comment| line.get(..comment).unwrap_or(line))
 }
 
-/// A run of characters that a reference can be made of, with the text around it.
-struct Run<'t> {
-    text: &'t str,
-    /// What separates it from the run before it.
-    gap: &'t str,
-    before: Option<char>,
-    after: &'t str,
-}
-
-fn runs(line: &str) -> Vec<Run<'_>> {
-    let mut runs = Vec::new();
-    let (mut position, mut gap_start) = (0, 0);
-    while let Some(start) = line.get(position..).and_then(start_of_run) {
-        let start = position + start;
-        let rest = line.get(start..).unwrap_or_default();
-        let host = ipv6_host(rest).unwrap_or_default();
-        let after_host = rest.get(host..).unwrap_or_default();
-        let length = after_host.find(|character| !is_reference_character(character));
-        let length = length.map_or(rest.len(), |length| host + length);
-        // `${IMAGE:-acme/web:1}`: a tag cannot begin with a dash, so this always separates.
-        let length =
-            rest.get(..length).and_then(|run| run.find(":-")).filter(|at| *at > 0).map_or(length, |at| at);
-        runs.push(Run {
-            text: rest.get(..length).unwrap_or_default(),
-            gap: line.get(gap_start..start).unwrap_or_default(),
-            before: line.get(..start).and_then(|before| before.chars().next_back()),
-            after: rest.get(length..).unwrap_or_default(),
-        });
-        position = start + length;
-        gap_start = position;
-        if line.get(position..).is_some_and(|rest| rest.starts_with(":-")) {
-            position += 2;
-        }
-    }
-    runs
-}
-
-/// Where the next run begins in a text.
-fn start_of_run(text: &str) -> Option<usize> {
-    let start = text.find(is_reference_character)?;
-    let bracket = start.checked_sub(1).filter(|at| text.get(*at..).and_then(ipv6_host).is_some());
-    // Nothing else that an address may begin with: `[::1]`.
-    Some(bracket.unwrap_or(start))
-}
-
-/// The length of `[fd00::1]` at the start of a text, if a port or a path follows.
-fn ipv6_host(text: &str) -> Option<usize> {
-    let (address, after) = text.strip_prefix('[')?.split_once(']')?;
-    let is_address = address.parse::<std::net::Ipv6Addr>().is_ok();
-    (is_address && after.starts_with([':', '/'])).then_some(address.len() + 2)
-}
-
 /// Whether the line is a command that pulls the image at `at`, or a line of a Dockerfile.
 fn is_pulled(runs: &[Run<'_>], at: usize) -> bool {
     let before = runs.get(..at).unwrap_or_default();
@@ -162,11 +129,12 @@ fn is_pulled(runs: &[Run<'_>], at: usize) -> bool {
     pulls && (is_line || before.get(tool).is_some_and(|run| run.text != "FROM"))
 }
 
-fn read_line(line: &str, content: &mut TextContent) {
+fn read_line(line: &str, number: usize, content: &mut TextContent) {
     let runs = runs(line);
     // The key in force, and whether it was just read.
     let mut key: Option<(&str, bool)> = None;
     let mut in_url = false;
+    let property = property(&runs);
     for (at, run) in runs.iter().enumerate() {
         let is_separated =
             run.gap.contains(|character: char| character.is_whitespace() || "\"'`,;".contains(character));
@@ -179,7 +147,11 @@ fn read_line(line: &str, content: &mut TextContent) {
         key = key
             .filter(|(_, is_new)| *is_new || is_list || !run.gap.contains(char::is_whitespace))
             .map(|(key, _)| (key, false));
-        let text = TRANSPORTS.iter().find_map(|transport| run.text.strip_prefix(transport));
+        if let Some(property) = property.filter(|_| at == 0) {
+            key = Some((property, true));
+            continue;
+        }
+        let text = TRANSPORTS.iter().find_map(|transport| without_transport(run.text, transport));
         let text = text.unwrap_or(run.text);
         if text.contains("://") {
             let artifact = text.strip_prefix("oci://").map(trimmed);
@@ -214,7 +186,8 @@ fn read_line(line: &str, content: &mut TextContent) {
             && !is_cut_after(run.after)
             && key_position(key, at, &runs).is_some_and(|position| position != KeyPosition::Expression)
         {
-            content.pairs.push((key.to_owned(), trimmed(text).to_owned()));
+            let (key, value) = (key.to_owned(), trimmed(text).to_owned());
+            content.pairs.push(Pair { key, value, line: number });
         }
         let is_whole = key.is_some_and(|(key, _)| is_keyed || is_value_of(key, at, &runs));
         let has_transport = text.len() < run.text.len() && !is_keyed;
@@ -226,73 +199,11 @@ fn read_line(line: &str, content: &mut TextContent) {
     }
 }
 
-/// The key that a run is: `--init` before `=`, `image` of `image: x`, `--image` of `--image x`.
-fn key_at<'t>(text: &'t str, gap: &str, after: &str, next_gap: &str) -> Option<&'t str> {
-    let is_assigned =
-        after.trim_start_matches(['"', '\'', ' ']).starts_with('=') && !after.trim_start().starts_with("==");
-    if after.starts_with(":-") {
-        return Some(text);
-    }
-    // `<image>acme/web:1</image>`
-    if after.starts_with('>') && gap.ends_with('<') && !text.contains(['/', ':']) {
-        return Some(text);
-    }
-    let is_flag = text.starts_with('-') && text.len() > 1 && next_gap.contains(char::is_whitespace);
-    if is_assigned || is_flag {
-        return Some(text);
-    }
-    text.strip_suffix(':').filter(|key| !key.is_empty() && !has_registry(key)).filter(|_| {
-        after.is_empty() || after.starts_with([' ', '\t', '"', '\'', '[', '{']) && !after.starts_with("{{")
-    })
-}
-
-fn is_keyed_value(before: &str, value: &str) -> bool {
-    let is_reference = value.contains('/') && has_version(value) && value.parse::<Reference>().is_ok();
-    is_reference && !before.is_empty() && !before.contains('/')
-}
-
-/// Where a key is, which decides how far its value can be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum KeyPosition {
-    /// It begins the line, or is a flag.
-    Assignment,
-    /// It follows a comma, as in `image.repository=acme/web,image.tag=1`.
-    ListItem,
-    /// In an expression: `{image="alpine"}` compares.
-    Expression,
-}
-
-/// Where the key of the run at `at` is; nothing if the run does not follow its key directly.
-fn key_position(key: &str, at: usize, runs: &[Run<'_>]) -> Option<KeyPosition> {
-    let is_key = |run: &Run<'_>| run.text.trim_end_matches(':') == key.trim_end_matches(':');
-    let run = runs.get(at)?;
-    let before = at.checked_sub(1).and_then(|before| runs.get(before))?;
-    if !(is_key(before) || before.text == ":") || run.gap.contains(['(', '{', '[', '$']) {
-        return None;
-    }
-    let position = runs.get(..at)?.iter().rposition(is_key)?;
-    let first = runs.first()?;
-    let is_declared = position == 1 && matches!(first.text, "export" | "-" | "set" | "local");
-    Some(match runs.get(position)? {
-        _ if position == 0 && !first.gap.contains(['{', '(']) || is_declared => KeyPosition::Assignment,
-        key if key.text.starts_with('-') => KeyPosition::Assignment,
-        key if key.gap.starts_with(',')
-            || runs.get(position.wrapping_sub(1)).is_some_and(|flag| flag.text.starts_with('-')) =>
-        {
-            KeyPosition::ListItem
-        }
-        _ => KeyPosition::Expression,
-    })
-}
-
-/// Whether the run at `at` is all of the value of its key.
-fn is_value_of(key: &str, at: usize, runs: &[Run<'_>]) -> bool {
-    let is_last = runs.get(at + 1).is_none_or(|next| {
-        // `a=acme/a b=acme/b`
-        let is_next_key = next.gap.trim().is_empty() && next.after.starts_with('=');
-        next.gap.contains([';', '&', '|']) || key.starts_with('-') || is_next_key
-    });
-    is_last && key_position(key, at, runs) == Some(KeyPosition::Assignment)
+/// The reference behind a transport, which may have a name in front, as in the labels of Gitea's runners:
+/// `ubuntu:docker://acme/runner:1`.
+fn without_transport<'t>(text: &'t str, transport: &str) -> Option<&'t str> {
+    let (before, after) = text.split_once(transport)?;
+    (before.is_empty() || before.ends_with(':') && !before.contains("://")).then_some(after)
 }
 
 fn trimmed(text: &str) -> &str {
@@ -343,10 +254,6 @@ fn is_cut_after(after: &str) -> bool {
     }
 }
 
-fn is_reference_character(character: char) -> bool {
-    character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-' | '/' | ':' | '@')
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -383,6 +290,7 @@ mod tests {
             ("a:quay.io/a/b:1;3.1:c/d:2", &["a>quay.io/a/b:1", "3.1>c/d:2"]),
             ("images: a/b:1, c/d:2", &["images>a/b:1", "images>c/d:2"]),
             ("docker://quay.io/a/b:1", &[">quay.io/a/b:1"]),
+            ("x:docker://quay.io/a/b:1,y:docker://c/d:2", &[">quay.io/a/b:1", ">c/d:2"]),
             ("IMAGE=\"${IMAGE:-acme/x:1}\"", &["IMAGE>acme/x:1"]),
             ("# quay.io/a/b:1\n// quay.io/a/b:2\n", &[]),
         ] {
@@ -415,11 +323,13 @@ mod tests {
 
     #[test]
     fn pairs_are_kept_for_images_in_parts() {
+        let pair = |key: &str, value: &str, line| Pair { key: key.to_owned(), value: value.to_owned(), line };
         let pairs = read("worker_repository = acme/worker\nworker_tag=1.2\n").pairs;
-        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        assert_eq!(pairs, [pair("worker_repository", "acme/worker"), pair("worker_tag", "1.2")]);
+        assert_eq!(pairs, [pair("worker_repository", "acme/worker", 0), pair("worker_tag", "1.2", 1)]);
         let pairs = read("--set image.repository=acme/web,image.tag=1").pairs;
-        assert_eq!(pairs, [pair("image.repository", "acme/web"), pair("image.tag", "1")]);
+        assert_eq!(pairs, [pair("image.repository", "acme/web", 0), pair("image.tag", "1", 0)]);
+        let pairs = read("a_image=x \\\n  a_tag=1\nb_tag=2").pairs;
+        assert_eq!(pairs.iter().map(|pair| pair.line).collect::<Vec<_>>(), [0, 0, 2]);
         assert_eq!(read("image=$(cat x) tag = get(\"y\") sum(a{image=\"x\"})").pairs, []);
     }
 

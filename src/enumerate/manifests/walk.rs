@@ -21,7 +21,7 @@ use super::{
     findings::{Condition, Findings, FoundImage},
     flux,
     keys::{self, KeyMeaning},
-    not_images, parts,
+    kubeadm, not_images, parts,
     path::Path,
     resource::{self, Category, Resource, is_closed_key},
     settings,
@@ -36,6 +36,7 @@ pub(super) fn walk(resource: &Resource<'_>, findings: &mut Findings) -> Result<(
         variables: Rc::default(),
         is_disabled: false,
         hub: None,
+        registry: None,
         implied_tag: ImpliedTag::Default,
     };
     Walker { resource, findings, path: Path::default(), scope }.resource(resource)
@@ -105,6 +106,9 @@ pub(super) struct Scope {
     pub(super) is_disabled: bool,
     /// `hub` and `tag` of an object around this one: they complete every `image` in it that is a single word.
     pub(super) hub: Option<(String, String)>,
+    /// The registry of `global` beside the object that is being walked, for images that name none; and whether it
+    /// replaces only the host, so that it goes before a path as well.
+    pub(super) registry: Option<(String, bool)>,
     pub(super) implied_tag: ImpliedTag,
 }
 
@@ -139,7 +143,11 @@ impl Walker<'_> {
                 _ => Ok(()),
             };
         }
-        let merged = charts::with_merged_values(resource);
+        let kubeadm = kubeadm::with_image_names(resource);
+        if let Some((_, registry)) = &kubeadm {
+            self.note_kubeadm(registry);
+        }
+        let merged = kubeadm.map(|(fields, _)| fields).or_else(|| charts::with_merged_values(resource));
         let fields = merged.as_ref().unwrap_or(resource.fields);
         let before = self.counts();
         self.object(fields, Position::Root)?;
@@ -199,11 +207,13 @@ impl Walker<'_> {
         self.enter_hub(object);
         self.scope.is_disabled |= object.get("enabled") == Some(&Value::Bool(false));
         for (key, value) in object {
-            if is_closed_key(key) || taken.contains(&key.as_str()) || is_record(key, position) {
+            // A list of labels is one of a runner's settings, and each may name the image of a job.
+            let is_closed = is_closed_key(key) && !(key == "labels" && value.is_array());
+            if is_closed || taken.contains(&key.as_str()) || is_record(key, position) {
                 continue;
             }
             self.inside(key, |walker| {
-                walker.key_text(key);
+                walker.key_text(key, position);
                 walker.field(key, value, position)
             })?;
         }
@@ -305,6 +315,13 @@ impl Walker<'_> {
         let remedy = "find the image in the operator's documentation and add it with --add IMAGE".to_owned();
         let found_at = self.found_at(confidence);
         self.note(Note::new(NoteKind::NoImage, found_at, None, reason).with_remedy(remedy));
+    }
+
+    fn note_kubeadm(&mut self, registry: &str) {
+        let reason = format!("kubeadm chooses images of {registry} that are not named here");
+        let remedy = "list them with kubeadm config images list, and add them with --add-images FILE";
+        let found_at = self.found_at(self.named());
+        self.note(Note::new(NoteKind::NoImage, found_at, None, &reason).with_remedy(remedy.to_owned()));
     }
 
     pub(super) fn note(&mut self, note: Note) {

@@ -155,7 +155,7 @@ impl ImageSurvey<'_> {
     fn problems(&self, blobs: &BlobResults, absent: &HashSet<Digest>) -> Vec<Problem> {
         let Ok(survey) = &self.survey else { return Vec::new() };
         let expected = Expected { digest: None, platforms: &self.image.required };
-        let mut problems = confirm::judge(survey, expected);
+        let mut problems = confirm::problems_of(survey, expected);
         for problem in &mut problems {
             // A bundle has no tags: the manifest with the root's digest is missing.
             if *problem == Problem::MissingTag {

@@ -109,7 +109,8 @@ async fn images(request: &Doctor, access: &Access, events: &dyn EventSink) -> Im
             if let Err(failure) = own_source::refuse(&images.mappings, root, registries, named_by).await {
                 let is_installed = |mapping: &Mapping| own_source::is_refused(mapping, &request.registries);
                 (images.installed, images.mappings) = images.mappings.into_iter().partition(is_installed);
-                let installed = |image: &Reference| images.installed.iter().any(|one| one.source == *image);
+                let installed =
+                    |image: &Reference| images.installed.iter().any(|installed| installed.source == *image);
                 // The mirror is not where the images come from.
                 images.references.retain(|image| !installed(image));
                 images.refusal = Some(failure);

@@ -111,8 +111,7 @@ impl<S: Source> Exporter<S> {
             let draft = self.draft(&mut mirrored, lock);
             let source = self.pinned(&mirrored, &draft);
             if !self.keep_going {
-                // The draft has everything that is still needed.
-                mirrored.iter_mut().for_each(|image| image.graph = None);
+                forget_graphs(&mut mirrored);
             }
             if let Some(written) = self.is_there(&output, &draft).await? {
                 for image in ready(&mut mirrored) {
@@ -173,7 +172,7 @@ impl<S: Source> Exporter<S> {
         let images = ready(&mut mirrored)
             .filter_map(|image| Some((under_its_own_name(&image.outcome.source), image.graph.as_deref()?)));
         let owners = OwnerOfBlobs::announce(images, draft.layout(), &self.events);
-        mirrored.iter_mut().for_each(|image| image.graph = None);
+        forget_graphs(&mut mirrored);
         let progress = |blob: &Descriptor| owners.progress(blob);
         if let Err(error) =
             bundle::stream::write(&draft, &source, &owners.repositories(), out, progress).await
@@ -370,6 +369,13 @@ pub(super) fn ready(mirrored: &mut [Mirrored]) -> impl Iterator<Item = &mut Mirr
 
 fn is_ready(image: &Mirrored) -> bool {
     image.outcome.failure_kind().is_none() && !image.outcome.is_skipped_optional()
+}
+
+/// Once the bundle is laid out, its draft has everything that is still needed of them.
+fn forget_graphs(mirrored: &mut [Mirrored]) {
+    for image in mirrored {
+        image.graph = None;
+    }
 }
 
 fn failed(mirrored: &[Mirrored]) -> usize {

@@ -41,7 +41,7 @@ impl Known {
 
 /// The manifests have more bytes in total than a bundle may have.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the manifests of these images have more bytes than those of a bundle may have")]
+#[error("the manifests of these images are larger than a bundle permits")]
 struct OverBudget;
 
 impl EndpointError for OverBudget {}

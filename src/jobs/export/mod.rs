@@ -9,7 +9,11 @@ mod exporter;
 mod import_names;
 mod manifest_budget;
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use self::{
     exporter::{Contents, Exporter, Written},
@@ -33,7 +37,7 @@ use crate::{
     event::{EventSink, warn},
     lock::{Base, Lock},
     oci::Reference,
-    outcome::{BundleSummary, Command, ImageOutcome, RunOutcome, Status},
+    outcome::{BundleSummary, Command, ImageOutcome, Mirrored, RunOutcome, Status},
     pipeline::Options,
     request::{self, Access, Export, ExportTo, Signing, VolumeSize},
 };
@@ -96,30 +100,37 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     let result = ended.written.as_ref().zip(signer).map(|(written, signer)| signer.sign(&written.index));
     let (signature, unsigned) =
         result.transpose().map_or_else(|failure| (None, Some(failure)), |path| (path, None));
-    let mut outcomes: Vec<ImageOutcome> = ended.mirrored.into_iter().map(|image| image.outcome).collect();
-    let code = exit_code_of(outcomes.iter().filter_map(ImageOutcome::failure_kind));
-    if ended.written.is_none() {
+    let written = ended.written.as_ref().map(|written| summary(written, signature.as_deref()));
+    let failures = failure.into_iter().chain(unsigned).collect();
+    let outcome = outcome(to, ended.mirrored, written, failures);
+    Ok(RunOutcome { chart: found.chart, time: started.elapsed(), ..outcome })
+}
+
+/// The outcome of an export, without its chart and its time.
+fn outcome(
+    to: &ExportTo,
+    mirrored: Vec<Mirrored>,
+    written: Option<BundleSummary>,
+    failures: Vec<Failure>,
+) -> RunOutcome {
+    let mut images: Vec<ImageOutcome> = mirrored.into_iter().map(|image| image.outcome).collect();
+    let code = exit_code_of(images.iter().filter_map(ImageOutcome::failure_kind));
+    if written.is_none() {
         // Copied to an unfinished file, which the next run keeps, but in no bundle.
-        for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_confirmed()) {
-            outcome.status = Status::Skipped;
+        for image in images.iter_mut().filter(|image| image.is_confirmed()) {
+            image.status = Status::Skipped;
         }
     }
-    Ok(RunOutcome {
+    RunOutcome {
         destination: Some(match to {
             ExportTo::Stdout => "-".to_owned(),
             ExportTo::Files { path, .. } => path.display().to_string(),
         }),
-        bundle: ended.written.as_ref().map(|written| written.id.clone()),
-        chart: found.chart,
-        written: ended.written.as_ref().map(|written| summary(written, signature.as_deref())),
-        exit_code: ended.written.is_none().then_some(code).filter(|code| *code != exit::SUCCESS),
-        ..RunOutcome::new(
-            Command::BundleExport,
-            outcomes,
-            failure.into_iter().chain(unsigned).collect(),
-            started.elapsed(),
-        )
-    })
+        bundle: written.as_ref().map(|written| written.id.clone()),
+        exit_code: written.is_none().then_some(code).filter(|code| *code != exit::SUCCESS),
+        written,
+        ..RunOutcome::new(Command::BundleExport, images, failures, Duration::ZERO)
+    }
 }
 
 /// The lock of a mirror records where its images are, which the lock of a bundle does not.

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
-use super::{ConfigFile, Move, Settings, quoted};
+use super::{super::file_comments::comment, ConfigFile, Move, Settings, quoted};
 use crate::{
     endpoint::registry::auth::{Origin, Scheme},
     error::{Failure, Kind},
@@ -16,16 +16,16 @@ const NAMED: usize = 3;
 
 pub(super) fn files(moves: &[Move], settings: &Settings<'_>) -> Result<Vec<ConfigFile>, Failure> {
     let mut hosts: BTreeMap<&str, Vec<&Move>> = BTreeMap::new();
-    for one in moves {
-        hosts.entry(one.source.registry()).or_default().push(one);
+    for entry in moves {
+        hosts.entry(entry.source.registry()).or_default().push(entry);
     }
-    let refused: Vec<&Move> = moves.iter().filter(|one| path_before(one).is_none()).collect();
+    let refused: Vec<&Move> = moves.iter().filter(|entry| path_before(entry).is_none()).collect();
     if !refused.is_empty() {
         return Err(cannot_strip(&refused, settings));
     }
     let mut files = Vec::new();
     for (host, moves) in hosts {
-        let mut paths: Vec<&str> = moves.iter().filter_map(|one| path_before(one)).collect();
+        let mut paths: Vec<&str> = moves.iter().filter_map(|entry| path_before(entry)).collect();
         paths.sort_unstable();
         paths.dedup();
         let [path] = paths.as_slice() else { return Err(several_paths(host, &paths, settings)) };
@@ -40,8 +40,8 @@ pub(super) fn files(moves: &[Move], settings: &Settings<'_>) -> Result<Vec<Confi
 
 /// The path that the mirror has in front of the source's whole path; empty if there is none. `None` if the mirror does
 /// not keep the whole path.
-fn path_before(one: &Move) -> Option<&str> {
-    let before = one.mirror.path().strip_suffix(one.source.path())?;
+fn path_before(entry: &Move) -> Option<&str> {
+    let before = entry.mirror.path().strip_suffix(entry.source.path())?;
     if before.is_empty() { Some(before) } else { before.strip_suffix('/') }
 }
 
@@ -49,7 +49,7 @@ fn cannot_strip(refused: &[&Move], settings: &Settings<'_>) -> Failure {
     let mut names: Vec<String> = refused
         .iter()
         .take(NAMED)
-        .map(|one| format!("{} is {} in the mirror", one.source, one.mirror))
+        .map(|entry| format!("{} is {} in the mirror", entry.source, entry.mirror))
         .collect();
     if refused.len() > NAMED {
         names.push(format!("{} more", refused.len() - NAMED));
@@ -115,24 +115,24 @@ fn comments(host: &str, settings: &Settings<'_>) -> String {
     let mirror = settings.root.registry();
     let fallback = if settings.fallback {
         format!(
-            "# What the mirror lacks is pulled from {host}; thoras-mirror redirect --no-fallback forbids that."
+            "What the mirror lacks is pulled from {host}; thoras-mirror redirect --no-fallback forbids that."
         )
     } else {
-        format!("# Nothing is pulled from {host}.")
+        format!("Nothing is pulled from {host}.")
     };
-    format!(
-        "\
-# containerd pulls the images of {host} from {root}.
-# Install as /etc/containerd/certs.d/{host}/hosts.toml on every node; containerd reads it at the next pull if its
-# config.toml has config_path = \"/etc/containerd/certs.d\" (in the registry section of the CRI plugin).
-{fallback}
-# The images keep the path of the source in the mirror (--naming full): containerd cannot strip a prefix.
-# Login: Kubernetes selects pull secrets by the name in the pod, here {host}, so a secret for {mirror} is not used. Either
-# - add a [host.\"ADDRESS\".header] section to this file on the nodes: authorization = \"Basic BASE64\", mode 0600; or
-# - set the user and password of {mirror} in containerd's config.toml (registry.configs.\"{mirror}\".auth); or
-# - give pods a secret, or the kubelet a credential provider, for {host} that holds the login of {mirror}: containerd sends
-#   it to the mirror, and to {host} if it falls back.
-",
+    comment(&format!(
+        "containerd pulls the images of {host} from {root}.\n\
+         Install as /etc/containerd/certs.d/{host}/hosts.toml on every node; containerd reads it at the next pull if its \
+         config.toml has config_path = \"/etc/containerd/certs.d\" (in the registry section of the CRI plugin).\n\
+         {fallback}\n\
+         The images keep the path of the source in the mirror (--naming full): containerd cannot strip a prefix.\n\
+         Login: Kubernetes selects pull secrets by the name in the pod, here {host}, so a secret for {mirror} is not used. \
+         Either\n\
+         - add a [host.\"ADDRESS\".header] section to this file on the nodes: authorization = \"Basic BASE64\", mode 0600; \
+         or\n\
+         - set the user and password of {mirror} in containerd's config.toml (registry.configs.\"{mirror}\".auth); or\n\
+         - give pods a secret, or the kubelet a credential provider, for {host} that holds the login of {mirror}: \
+         containerd sends it to the mirror, and to {host} if it falls back.",
         root = settings.root,
-    )
+    ))
 }

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::{ConfigFile, Move, Settings, quoted};
+use super::{super::file_comments::comment, ConfigFile, Move, Settings, quoted};
 
 /// The lists of containers in a pod.
 const LISTS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
@@ -13,13 +13,18 @@ const LISTS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"]
 pub(super) fn policy(moves: &[Move], settings: &Settings<'_>) -> ConfigFile {
     let Settings { root, name, .. } = settings;
     let mirror = root.registry();
-    let mut text = format!(
+    let mut text = comment(&format!(
+        "Kyverno rewrites the images of new pods to their names in {root}. Apply with `kubectl apply -f`.\n\
+         Every naming works: each repository has its own expression. The policy rewrites text and asks no registry.\n\
+         Nothing falls back to the source: apply the policy when the mirror is complete, and again after each sync.\n\
+         Login: the rewritten pods name {mirror}, so they need its pull secret (thoras-mirror pull-secret) in their \
+         namespace: in imagePullSecrets of the pod or of its service account, or on the nodes, for example as a kubelet \
+         credential provider."
+    ));
+    // Writing to a string cannot fail.
+    let _ = write!(
+        text,
         "\
-# Kyverno rewrites the images of new pods to their names in {root}. Apply with `kubectl apply -f`.
-# Every naming works: each repository has its own expression. The policy rewrites text and asks no registry.
-# Nothing falls back to the source: apply the policy when the mirror is complete, and again after each sync.
-# Login: the rewritten pods name {mirror}, so they need its pull secret (thoras-mirror pull-secret) in their namespace: in
-# imagePullSecrets of the pod or of its service account, or on the nodes, for example as a kubelet credential provider.
 apiVersion: kyverno.io/v1
 kind: ClusterPolicy
 metadata:
@@ -33,7 +38,6 @@ spec:
         quoted(name)
     );
     for list in LISTS {
-        // Writing to a string cannot fail.
         let _ = write!(
             text,
             "    - name: {}

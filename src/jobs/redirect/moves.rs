@@ -100,11 +100,11 @@ mod tests {
     use super::*;
 
     fn moves_of(pairs: &[(&str, &str)]) -> Vec<Move> {
-        let one = |(source, mirror): &(&str, &str)| Move {
+        let moved = |(source, mirror): &(&str, &str)| Move {
             source: source.parse().unwrap(),
             mirror: format!("reg.io/{mirror}").parse().unwrap(),
         };
-        pairs.iter().map(one).collect()
+        pairs.iter().map(moved).collect()
     }
 
     fn rules(pairs: &[(&str, &str)]) -> Vec<(String, String)> {

@@ -4,7 +4,12 @@
 
 use std::fmt::Write as _;
 
-use super::{ConfigFile, Move, Settings, moves::prefix_rules, quoted};
+use super::{
+    super::file_comments::{comment, write_comment},
+    ConfigFile, Move, Settings,
+    moves::prefix_rules,
+    quoted,
+};
 use crate::error::{Failure, Kind};
 
 /// A drop-in file for `/etc/containers/registries.conf.d`.
@@ -12,29 +17,29 @@ pub(super) fn drop_in(moves: &[Move], settings: &Settings<'_>) -> ConfigFile {
     let Settings { root, name, fallback, connection } = settings;
     let mirror = root.registry();
     let file = format!("50-{name}.conf");
-    let mut text = format!(
-        "\
-# CRI-O, Podman and skopeo pull these images from {root}.
-# Install as /etc/containers/registries.conf.d/{file} on every node; CRI-O reads it after `systemctl reload crio`.
-# Every naming works: the longest matching prefix is replaced.
-# Login: Kubernetes selects pull secrets by the name in the pod, and CRI-O never sends them to a mirror. Put the login of
-# {mirror} into an auth file on the nodes, and name it in global_auth_file in /etc/crio/crio.conf (section crio.image);
-# for Podman and skopeo: podman login {mirror}.
-"
-    );
+    let mut text = comment(&format!(
+        "CRI-O, Podman and skopeo pull these images from {root}.\n\
+         Install as /etc/containers/registries.conf.d/{file} on every node; CRI-O reads it after \
+         `systemctl reload crio`.\n\
+         Every naming works: the longest matching prefix is replaced.\n\
+         Login: Kubernetes selects pull secrets by the name in the pod, and CRI-O never sends them to a mirror. Put the \
+         login of {mirror} into an auth file on the nodes, and name it in global_auth_file in /etc/crio/crio.conf (section \
+         crio.image); for Podman and skopeo:\n  podman login {mirror}"
+    ));
     if !fallback {
-        text.push_str("# Nothing is pulled from the source registries (blocked).\n");
+        write_comment(&mut text, 0, "Nothing is pulled from the source registries (blocked).");
     }
     if let Some(authority) = &connection.authority {
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "# These programs find certificate authorities by path: link {} as /etc/containers/certs.d/{mirror}/ca.crt.",
-            quoted(authority)
+        let authority = quoted(authority);
+        let line = format!(
+            "These programs find certificate authorities by path: link {authority} as \
+             /etc/containers/certs.d/{mirror}/ca.crt."
         );
+        write_comment(&mut text, 0, &line);
     }
     let is_insecure = !connection.origin.is_https() || !connection.checks_certificate;
     for rule in prefix_rules(moves) {
+        // Writing to a string cannot fail.
         let _ = write!(text, "\n[[registry]]\nprefix = {0}\nlocation = {0}\n", quoted(&rule.source));
         if !fallback {
             text.push_str("blocked = true\n");
@@ -60,32 +65,33 @@ pub(super) fn mirror_sets(moves: &[Move], settings: &Settings<'_>) -> Result<Con
     }
     let mirror = root.registry();
     let policy = if *fallback { "AllowContactingSource" } else { "NeverContactSource" };
-    let mut text = format!(
-        "\
-# OpenShift nodes pull these images from {root}. Apply with `oc apply -f`; nodes take it over one after the other.
-# Every naming works: the longest matching source is replaced.
-# Login: Kubernetes selects pull secrets by the name in the pod, and CRI-O never sends them to a mirror. Add the login of
-# {mirror} to the cluster's global pull secret: oc set data secret/pull-secret -n openshift-config
-# --from-file=.dockerconfigjson=FILE, where FILE also has the present content.
-"
-    );
-    // Writing to a string cannot fail.
+    let mut text = comment(&format!(
+        "OpenShift nodes pull these images from {root}. Apply with `oc apply -f`; nodes take it over one after the \
+         other.\n\
+         Every naming works: the longest matching source is replaced.\n\
+         Login: Kubernetes selects pull secrets by the name in the pod, and CRI-O never sends them to a mirror. Add the \
+         login of {mirror} to the cluster's global pull secret, with a FILE that also has the present content:\n  \
+         oc set data secret/pull-secret -n openshift-config \\\n    --from-file=.dockerconfigjson=FILE"
+    ));
     if let Some(authority) = &connection.authority {
-        let _ = writeln!(
-            text,
-            "# Certificate authority: put {} into the ConfigMap that additionalTrustedCA in image.config.openshift.io/cluster names.",
-            quoted(authority)
+        let authority = quoted(authority);
+        let line = format!(
+            "Certificate authority: put {authority} into the ConfigMap that additionalTrustedCA in \
+             image.config.openshift.io/cluster names."
         );
+        write_comment(&mut text, 0, &line);
     }
     if !connection.origin.is_https() || !connection.checks_certificate {
-        let _ = writeln!(
-            text,
-            "# {mirror} is used without a checked certificate: list it in registrySources.insecureRegistries of image.config.openshift.io/cluster."
+        let line = format!(
+            "{mirror} is used without a checked certificate: list it in registrySources.insecureRegistries of \
+             image.config.openshift.io/cluster."
         );
+        write_comment(&mut text, 0, &line);
     }
     for (kind, field) in
         [("ImageDigestMirrorSet", "imageDigestMirrors"), ("ImageTagMirrorSet", "imageTagMirrors")]
     {
+        // Writing to a string cannot fail.
         let _ = write!(
             text,
             "---\napiVersion: config.openshift.io/v1\nkind: {kind}\nmetadata:\n  name: {}\nspec:\n  {field}:\n",

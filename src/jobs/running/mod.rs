@@ -107,7 +107,7 @@ pub(crate) async fn run(request: &Running, events: Arc<dyn EventSink>) -> Result
         }
     }
     let mut images: Vec<RunningImage> =
-        grouped(containers).into_iter().map(|image| index.judge(image)).collect();
+        grouped(containers).into_iter().map(|image| index.classify(image)).collect();
     if images.iter().any(|image| index.needs_reading(image)) {
         let access = Access::open(registries, Arc::clone(&events))?;
         let mut reader =
@@ -147,7 +147,7 @@ fn grouped(containers: Vec<RunningContainer>) -> Vec<RunningImage> {
 
 impl Index<'_> {
     /// Says where the image comes from and whether the lock has its digest.
-    fn judge(&self, mut image: RunningImage) -> RunningImage {
+    fn classify(&self, mut image: RunningImage) -> RunningImage {
         let Ok(reference) = image.image.parse::<Reference>() else {
             (image.origin, image.content) = (Origin::Unknown, Content::Unknown);
             return image;

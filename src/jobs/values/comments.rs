@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::{
     Known, facts,
-    gate::{ImageState, InstalledImage},
     outcome::{HIDDEN, ValuesOutcome},
     path::ValuePath,
+    proof::{ImageState, InstalledImage},
     relocate::Setting,
 };
 use crate::{

@@ -263,7 +263,7 @@ fn is_optional(leaves: &[Leaf], leaf: usize) -> bool {
     leaves.get(leaf).is_some_and(|leaf| leaf.is_optional)
 }
 
-/// Where the text of a value is that the chart does not let anyone mark: the gate tells whether the guess was right.
+/// Where the text of a value is that the chart does not let anyone mark: the proof tells whether the guess was right.
 fn suspected(leaves: &[Leaf], leaf: usize, text: &str) -> Option<Span> {
     let slot = leaves.get(leaf).map(|leaf| leaf.slot.as_str()).filter(|slot| !slot.is_empty())?;
     let mut found = text.match_indices(slot).filter(|(start, _)| {

@@ -5,11 +5,10 @@
 //!    and sees what each reference is made of, as a [`pattern`]. Charts that reject markers are taken apart.
 //! 3. [`solve`] finds the fewest values that make every reference right: [`relocate`] for the mirror, [`pin`] for digests.
 //! 4. [`thoras`] adds what the vendor's guide asks for; [`facts`] is all that is known about particular charts.
-//! 5. [`gate`] renders the chart with the values and judges every image. [`yaml`] writes the values.
+//! 5. [`proof`] renders the chart with the values and says where every image comes from. [`yaml`] writes the values.
 
 mod comments;
 mod facts;
-mod gate;
 mod leaf;
 mod markers;
 mod mirror;
@@ -17,7 +16,9 @@ mod outcome;
 mod path;
 mod pattern;
 mod pin;
+mod proof;
 mod relocate;
+mod shortfall;
 mod solve;
 mod thoras;
 pub(crate) mod yaml;
@@ -26,13 +27,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value};
 
-#[cfg(test)]
-pub(crate) use self::gate::{ImageState, InstalledImage};
 pub(crate) use self::outcome::ValuesOutcome;
+#[cfg(test)]
+pub(crate) use self::proof::{ImageState, InstalledImage};
 use self::{
-    gate::Proof,
     markers::{Answers, Lab},
     mirror::{KnownLock, MirrorNames},
+    proof::Proof,
     relocate::{Setting, with_settings},
 };
 use super::{images::fetch_package, write_file::check_absent};
@@ -61,7 +62,7 @@ pub(crate) async fn run(request: &Values, events: Arc<dyn EventSink>) -> Result<
     } else {
         outcome.values = with_settings(&Map::new(), &known.effective, &settings);
         let rendered = session.render(Some((&outcome.values, Precedence::OverFiles))).await;
-        outcome.failures.extend(rendered.err().map(gate::rejected));
+        outcome.failures.extend(rendered.err().map(proof::rejected));
     }
     comments::explain(&settings, &known, &mut outcome);
     outcome.write(request)?;
@@ -207,7 +208,7 @@ impl Finder<'_> {
         let mut unpinned = Vec::new();
         // A rejection is the proof's to report.
         if request.pin
-            && let Some(uses) = gate::moved(session, selection, &values, lighter).await?
+            && let Some(uses) = proof::moved(session, selection, &values, lighter).await?
         {
             let mut effective = known.effective.clone();
             markers::merge(&mut effective, &values);
@@ -220,7 +221,7 @@ impl Finder<'_> {
             values = with_settings(&values, &effective, &more);
             settings.splice(0..0, pins.settings.into_iter().chain(more));
         }
-        let proof = gate::prove(session, selection, &values, mirror, &self.excluded).await?;
+        let proof = proof::prove(session, selection, &values, mirror, &self.excluded).await?;
         Ok(Found { settings, values, unpinned, proof })
     }
 }

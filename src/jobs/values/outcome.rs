@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::{
     super::write_file::{Readers, write_file},
-    gate::InstalledImage,
     path::ValuePath,
+    proof::InstalledImage,
     yaml::{self, Comments},
 };
 use crate::{

@@ -1,4 +1,4 @@
-//! Finds the fewest values that make every image reference what it must be. Pure: the gate renders the result.
+//! Finds the fewest values that make every image reference what it must be. Pure: the proof renders the result.
 //!
 //! Greedy: again and again, of all single values (then of all pairs) that fix a reference, take the one that fixes the
 //! most and breaks none.

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::{Map, Value};
 
-use super::path::{Step, ValuePath};
-use crate::error::{escape, escape_json};
-
-/// The columns that a line of a comment may have. Only a word that is longer has more.
-const WIDTH: usize = 80;
+use super::{
+    super::file_comments::write_comment,
+    path::{Step, ValuePath},
+};
+use crate::error::escape_json;
 
 /// Comments for values, by their paths as text.
 pub(crate) type Comments = BTreeMap<String, Vec<String>>;
@@ -25,26 +25,6 @@ pub(crate) fn write(head: &[String], values: &Map<String, Value>, comments: &Com
         write_map(&mut text, values, &mut Vec::new(), comments, 0);
     }
     text
-}
-
-fn write_comment(text: &mut String, indent: usize, comment: &str) {
-    for line in comment.lines() {
-        let mut width = 0;
-        for word in escape(line).split(' ') {
-            let length = 1 + word.chars().count();
-            if width > 0 && width + length > WIDTH {
-                text.push('\n');
-                width = 0;
-            }
-            if width == 0 {
-                let _ = write!(text, "{:indent$}#", "");
-                width = indent + 1;
-            }
-            let _ = write!(text, " {word}");
-            width += length;
-        }
-        text.push('\n');
-    }
 }
 
 fn write_map(

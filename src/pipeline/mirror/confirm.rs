@@ -17,7 +17,7 @@ pub(super) fn confirm(
     outcome: &mut ImageOutcome,
 ) -> Result<(), Stopped> {
     let expected = Expected { digest: outcome.digest.as_ref(), platforms: required };
-    let mut problems = confirm::judge(after, expected);
+    let mut problems = confirm::problems_of(after, expected);
     problems.extend(attached::problems(attached));
     if !problems.is_empty() {
         return Err(unconfirmed(problems));

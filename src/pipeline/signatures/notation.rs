@@ -1,4 +1,4 @@
-//! Verifies signatures of the Notary Project: reads them, and has the program `notation` judge each.
+//! Verifies signatures of the Notary Project: reads them, and has the program `notation` verify each.
 
 use bytes::Bytes;
 

@@ -17,6 +17,7 @@ use sigstore_verify::{
 use super::{Authority, Key};
 use crate::{
     error::{Failure, Kind},
+    signing::{KeyError, public_key_der},
     trust::{
         files::TrustFiles,
         policy::{Keys, Requirement},
@@ -54,8 +55,7 @@ impl Loader {
     }
 
     fn key(&mut self, file: &Path, keys: &Keys) -> Result<Authority, Failure> {
-        let public =
-            public_key(&read(file, &self.files, "public key")?).map_err(|problem| problem.failure(file))?;
+        let public = public_key(&read(file, &self.files, "public key")?, file)?;
         let log = if keys.ignore_log { None } else { Some(self.root(keys.trusted_root.as_deref())?) };
         Ok(Authority::Key(Key { file: file.display().to_string(), public, log }))
     }
@@ -98,47 +98,36 @@ fn read(file: &Path, files: &TrustFiles, what: &str) -> Result<String, Failure> 
             causes: vec![failure.message],
             ..Failure::new(Kind::Input, format!("cannot read the {what} {}", file.display()))
         }
-        .with_hint("check the path; it is relative to the current directory, in a policy file to that file")
+        .with_hint(
+            "check the path: it is relative to the current directory, or to the policy file that names it",
+        )
     })
 }
 
-/// Why a file is not a public key.
-enum KeyProblem {
-    Private,
-    Certificate,
-    NoPem,
-    Unsupported(String),
-}
-
-impl KeyProblem {
-    fn failure(&self, file: &Path) -> Failure {
-        let name = file.display();
-        let input = |message: String| Failure::new(Kind::Input, message);
-        match self {
-            Self::Private => input(format!("{name} holds a private key, not a public key"))
-                .with_hint("pass the public key: cosign generate-key-pair writes it to cosign.pub"),
-            Self::Certificate => input(format!("{name} holds a certificate, not a public key"))
-                .with_hint("pass its public key: openssl x509 -pubkey -noout -in FILE prints it"),
-            Self::NoPem => input(format!("{name} does not hold a public key in PEM (BEGIN PUBLIC KEY)"))
-                .with_hint("pass the cosign.pub that the publisher provides"),
-            Self::Unsupported(why) => input(format!("{name} holds a key that cannot be used: {why}"))
-                .with_hint(
-                    "use an ECDSA key (P-256, P-384), an RSA key of 2048 to 8192 bits, or an Ed25519 key",
-                ),
-        }
-    }
-}
-
-fn public_key(text: &str) -> Result<DerPublicKey, KeyProblem> {
-    let key = DerPublicKey::from_pem(text).map_err(|_| {
-        if text.contains("PRIVATE KEY-----") {
-            KeyProblem::Private
-        } else if text.contains("BEGIN CERTIFICATE-----") {
-            KeyProblem::Certificate
-        } else {
-            KeyProblem::NoPem
-        }
+/// Reads a public key in PEM of an algorithm that Sigstore uses.
+fn public_key(text: &str, file: &Path) -> Result<DerPublicKey, Failure> {
+    let name = file.display();
+    let refused = |message: String, hint: &str| Failure::new(Kind::Input, message).with_hint(hint);
+    let der = public_key_der(text.as_bytes()).map_err(|error| match error {
+        KeyError::Private => refused(
+            format!("{name} holds a private key, not a public key"),
+            "pass the public key: cosign generate-key-pair writes it to cosign.pub",
+        ),
+        KeyError::Certificate => refused(
+            format!("{name} holds a certificate, not a public key"),
+            "pass its public key: openssl x509 -pubkey -noout -in FILE prints it",
+        ),
+        _ => refused(
+            format!("{name} does not hold a public key in PEM (BEGIN PUBLIC KEY)"),
+            "pass the cosign.pub that the publisher provides",
+        ),
     })?;
-    KeyAlgorithm::from_spki(&key).map_err(|error| KeyProblem::Unsupported(error.to_string()))?;
+    let key = DerPublicKey::new(der);
+    KeyAlgorithm::from_spki(&key).map_err(|error| {
+        refused(
+            format!("{name} holds a key that cannot be used: {error}"),
+            "use an ECDSA key (P-256, P-384), an RSA key of 2048 to 8192 bits, or an Ed25519 key",
+        )
+    })?;
     Ok(key)
 }

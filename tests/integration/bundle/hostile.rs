@@ -117,11 +117,7 @@ async fn hostile_entries_are_refused_by_name() {
             raw(b"x", EntryType::Regular, &[b'x'; 600], |header| header.set_size(1)),
             "there is no tar header",
         ),
-        (
-            "two sizes",
-            extended(b"9 size=7\n", file("x", b"x")),
-            "1 bytes by its header and 7 by its extended",
-        ),
+        ("two sizes", extended(b"9 size=7\n", file("x", b"x")), "1 bytes in its header, 7 in its extended"),
         (
             "size of many digits",
             extended(b"28 size=99999999999999999999\n", file("x", b"x")),

@@ -107,11 +107,16 @@ async fn a_damaged_volume_is_never_accepted() {
 async fn a_file_that_is_not_a_volume_of_the_set_is_named() {
     let team = Team::start().await;
     let (folder, _) = sliced(&team);
-    let stranger = folder.path().join("holiday.jpg");
-    fs::write(&stranger, "x").unwrap();
     let index = folder.path().join("thoras.tar.volumes.json");
-    let outcome = import(&index, &team.to(), &[stranger.to_str().unwrap()]).run().await.expect_code(3);
-    assert!(outcome.stderr.contains("holiday.jpg is not a volume"), "{outcome}");
+    for (name, hint) in
+        [("holiday.jpg", "it may be truncated"), ("._thoras.tar.001", "metadata that macOS adds")]
+    {
+        let stranger = folder.path().join(name);
+        fs::write(&stranger, "x").unwrap();
+        let outcome = import(&index, &team.to(), &[stranger.to_str().unwrap()]).run().await.expect_code(3);
+        assert!(outcome.stderr.contains(&format!("{name} is not a volume")), "{outcome}");
+        assert!(outcome.stderr.contains(hint), "{outcome}");
+    }
     team.assert_untouched().await;
 }
 

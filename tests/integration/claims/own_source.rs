@@ -1,5 +1,7 @@
 //! A copy to where an image comes from would succeed without contacting the vendor.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use super::{assert_says, run, vendor};
@@ -42,18 +44,26 @@ async fn a_list_and_a_lock_that_name_the_mirror_are_refused_and_promotion_is_not
     assert!(registry.storage().tags().contains_key("prod/web:web"));
 }
 
+/// `COMMAND --to TO --chart` of the vendor's chart.
+fn shop(vendor: &Vendor, command: &str, to: &str) -> Mirror {
+    let run = Mirror::new([command, "--to", to, "--chart"]).arg(vendor.path("shop"));
+    run.env("THORAS_MIRROR_HELM", helm::program())
+}
+
+/// A file with the values that make the chart pull from the mirror.
+fn values_for(vendor: &Vendor, to: &str) -> PathBuf {
+    let values = vendor.path("mine.yaml");
+    std::fs::write(&values, format!("imageCredentials:\n  registry: {to}\n")).unwrap();
+    values
+}
+
 #[tokio::test]
 async fn the_helm_value_that_points_at_the_mirror_is_named_also_by_doctor() {
     let vendor = Vendor::start(vec![("web", SampleImage::multi_platform("web"))]).await;
     let mirror = Registry::start().await;
     let to = format!("{}/thoras", mirror.address().host_port);
-    let values = vendor.path("mine.yaml");
-    std::fs::write(&values, format!("imageCredentials:\n  registry: {to}\n")).unwrap();
-    let chart = vendor.path("shop");
-    let with = |command: &str, more: &[&str]| {
-        let run = Mirror::new([command, "--to", &to, "--chart"]).arg(&chart).arguments(more.iter().copied());
-        run.env("THORAS_MIRROR_HELM", helm::program())
-    };
+    let values = values_for(&vendor, &to);
+    let with = |command: &str, more: &[&str]| shop(&vendor, command, &to).arguments(more.iter().copied());
     let files = ["--values", values.to_str().unwrap()];
     for command in ["sync", "doctor"] {
         let outcome = with(command, &files).run().await.expect_code(2);
@@ -69,9 +79,7 @@ async fn the_helm_value_that_points_at_the_mirror_is_named_also_by_doctor() {
     assert!(hint.contains("`imageCredentials.registry` (--set)"), "{hint}");
     // The chart's own values are the vendor's.
     let prefix = vendor.prefix();
-    let own = Mirror::new(["sync", "--to", &prefix, "--chart"])
-        .arg(&chart)
-        .env("THORAS_MIRROR_HELM", helm::program());
+    let own = shop(&vendor, "sync", &prefix);
     assert_says(&own.run().await.expect_code(2), "`imageCredentials.registry` (the chart's values.yaml)");
     let _ = with("sync", &[]).run().await.expect_success();
     assert_eq!(mirror.count("PUT", "/manifests/").await, 3);
@@ -84,13 +92,8 @@ async fn doctor_says_whether_the_images_that_values_take_from_the_mirror_are_the
     let vendor = Vendor::start(images).await;
     let mirror = Registry::start().await;
     let to = format!("{}/thoras", mirror.address().host_port);
-    let values = vendor.path("mine.yaml");
-    std::fs::write(&values, format!("imageCredentials:\n  registry: {to}\n")).unwrap();
-    let chart = vendor.path("shop");
-    let with = |command: &str, more: &[&str]| {
-        let run = Mirror::new([command, "--to", &to, "--chart"]).arg(&chart).arguments(more.iter().copied());
-        run.env("THORAS_MIRROR_HELM", helm::program())
-    };
+    let values = values_for(&vendor, &to);
+    let with = |command: &str, more: &[&str]| shop(&vendor, command, &to).arguments(more.iter().copied());
     let files = ["--values", values.to_str().unwrap()];
     let _ = with("sync", &["--include", "*/web:*"]).run().await.expect_success();
     let partly = with("doctor", &files).run().await.expect_code(2);

@@ -10,7 +10,7 @@ use thoras_mirror::{
     oci::{Digest, Repository, media_type::OCI_MANIFEST},
     outcome::{Mirrored, Status},
     pipeline::{Level, Options},
-    problem::{Problem, Side},
+    problem::Side,
 };
 
 use super::{
@@ -36,7 +36,7 @@ fn attach() -> impl Strategy<Value = Attach> {
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
 
-fn tag_of(subject: &Digest, suffix: &str) -> String {
+pub(super) fn tag_of(subject: &Digest, suffix: &str) -> String {
     format!("{}.{suffix}", subject.as_str().replace(':', "-"))
 }
 
@@ -75,7 +75,7 @@ fn attach_to(contents: &mut Contents, subject: &Digest, artifact_type: &str, ent
 }
 
 /// Attaches a manifest with these entries in cosign's older format.
-fn tag_to(contents: &mut Contents, subject: &Digest, suffix: &str, entries: &[&str]) -> Digest {
+pub(super) fn tag_to(contents: &mut Contents, subject: &Digest, suffix: &str, entries: &[&str]) -> Digest {
     let digest = store(contents, entries, &json!({}));
     contents.tags.insert(tag_of(subject, suffix), digest.clone());
     digest
@@ -148,7 +148,7 @@ fn untagged(mut spec: Spec) -> Spec {
     spec
 }
 
-fn assert_idle(world: &World) {
+pub(super) fn assert_idle(world: &World) {
     world.destination.clear_history();
     world.source.clear_history();
     let mirrored = mirror_all(world, Level::Platforms);
@@ -205,7 +205,7 @@ proptest! {
 }
 
 /// Two tags of one index of two platforms, in one repository. Nothing is attached.
-fn two_tags() -> World {
+pub(super) fn two_tags() -> World {
     let image = |config| Node::Image {
         config,
         layers: vec![2, 6],
@@ -227,12 +227,12 @@ fn two_tags() -> World {
 }
 
 impl World {
-    fn at_source<T>(&self, edit: impl FnOnce(&mut Contents, &Digest) -> T) -> T {
+    pub(super) fn at_source<T>(&self, edit: impl FnOnce(&mut Contents, &Digest) -> T) -> T {
         let image = &self.images[0];
         self.source.edit(image.mapping.source.repository(), |contents| edit(contents, &image.root))
     }
 
-    fn at_destination<T>(&self, edit: impl FnOnce(&mut Contents, &Digest) -> T) -> T {
+    pub(super) fn at_destination<T>(&self, edit: impl FnOnce(&mut Contents, &Digest) -> T) -> T {
         let image = &self.images[0];
         self.destination.edit(&image.mapping.repository, |contents| edit(contents, &image.root))
     }
@@ -283,6 +283,24 @@ fn hundreds_of_attached_blobs_arrive_once_although_few_are_started_at_once() {
     let commits: BTreeSet<_> = history.commits.iter().collect();
     assert!(commits.len() > MANY && commits.len() == history.commits.len(), "each blob once");
     assert_attached_below_tags(&world);
+    assert_idle(&world);
+}
+
+/// A `.sig` tag must not come before the signature of the manifest that it names, nor that signature before the manifest.
+#[test]
+fn a_tagged_attachment_with_a_signature_of_its_own_comes_by_digest_first() {
+    let world = two_tags();
+    let [older, of_older, tag, plain] = world.at_source(|contents, root| {
+        let older = tag_to(contents, root, "sig", &["older"]);
+        let of_older = attach_to(contents, &older, BUNDLE, "of older");
+        let plain = tag_to(contents, root, "att", &["plain"]);
+        [older.to_string(), of_older.to_string(), tag_of(root, "sig"), plain.to_string()]
+    });
+    mirror_all(&world, Level::Platforms);
+    let stored = world.destination.history().stored();
+    let at = |what: &str| stored.iter().position(|stored| stored == what).unwrap();
+    assert!(at(&older) < at(&of_older) && at(&of_older) < at(&tag) && at(&tag) < at("t0"), "{stored:?}");
+    assert_eq!(puts(&world, &plain), 0, "nothing is attached to it: its tag is enough");
     assert_idle(&world);
 }
 
@@ -377,51 +395,11 @@ fn only_what_is_selected_is_copied_and_read() {
     assert_eq!(copied(Referrers::None, &[]), (false, false, false, false));
 }
 
-fn older_tag(world: &World, suffix: &str) -> Option<Digest> {
-    world.at_destination(|contents, root| contents.tags.get(&tag_of(root, suffix)).cloned())
-}
-
-#[test]
-fn a_countersigned_tag_is_kept_and_reported_and_a_later_run_is_idle() {
-    let world = two_tags();
-    world.at_source(|contents, root| tag_to(contents, root, "sig", &["vendor"]));
-    let own = world.at_destination(|contents, root| tag_to(contents, root, "sig", &["vendor", "mirror"]));
-    let mirrored = mirror_all(&world, Level::Platforms);
-    assert_eq!(older_tag(&world, "sig"), Some(own.clone()));
-    let [kept] = mirrored[0].outcome.kept_tags.as_slice() else { panic!("{:?}", mirrored[0].outcome) };
-    assert_eq!((&kept.digest, kept.entries), (&own, 1));
-    assert_idle(&world);
-    for outcome in verify_recorded(&world, &mirrored) {
-        assert_eq!(outcome.problems, []);
-    }
-}
-
-#[test]
-fn an_older_state_of_a_tag_is_replaced_even_without_overwriting() {
-    let world = two_tags();
-    world.at_destination(|contents, root| tag_to(contents, root, "att", &["first"]));
-    let new = world.at_source(|contents, root| tag_to(contents, root, "att", &["first", "second"]));
-    let mirrored = run(mirror(&world, Options { overwrite: false, ..options(Level::Platforms, 3) }));
-    assert!(mirrored.iter().all(|image| image.outcome.is_confirmed()), "{:?}", mirrored[0].outcome);
-    assert_eq!(older_tag(&world, "att"), Some(new));
-}
-
-#[test]
-fn a_tag_that_would_lose_entries_is_kept_and_no_image_is_tagged() {
-    let world = two_tags();
-    world.at_source(|contents, root| tag_to(contents, root, "sig", &["both", "vendor"]));
-    let own = world.at_destination(|contents, root| tag_to(contents, root, "sig", &["both", "mirror"]));
-    let mirrored = run(mirror(&world, options(Level::Platforms, 3)));
-    for image in &mirrored {
-        assert_eq!(image.outcome.status, Status::Failed);
-        assert!(matches!(image.outcome.problems.as_slice(), [Problem::DivergedAttachment { .. }]));
-    }
-    assert_eq!(older_tag(&world, "sig"), Some(own));
-    assert_eq!(world.at_destination(|contents, _| contents.tags.len()), 1);
-}
-
 /// Verifies what a run recorded.
-fn verify_recorded(world: &World, mirrored: &[Mirrored]) -> Vec<thoras_mirror::outcome::ImageOutcome> {
+pub(super) fn verify_recorded(
+    world: &World,
+    mirrored: &[Mirrored],
+) -> Vec<thoras_mirror::outcome::ImageOutcome> {
     let expectations = world.images.iter().zip(mirrored).map(|(image, mirrored)| {
         let mut expectation =
             thoras_mirror::pipeline::Expectation::new(image.mapping.clone(), image.root.clone());

@@ -9,11 +9,13 @@ mod damage;
 mod failures;
 mod generate;
 mod interruption;
+mod kept_tags;
 mod movement;
 mod planner;
 mod survey;
 mod window;
 mod world;
+mod wrong_bytes;
 
 use std::{future::Future, sync::Arc, time::Duration};
 

@@ -14,7 +14,13 @@ use thoras_mirror::{
     outcome::Bytes,
 };
 
-use super::{cases, generate::empty_world, run, survey::assert_ordered, world::World};
+use super::{
+    cases,
+    generate::empty_world,
+    run,
+    survey::assert_ordered,
+    world::{World, layer},
+};
 
 fn graphs(world: &World) -> Vec<Graph> {
     run(async {
@@ -149,4 +155,33 @@ proptest! {
             prop_assert!(planner.add(graph, &image.mapping.repository, None, &presence).is_idle());
         }
     }
+}
+
+/// What a planner does about each blob of an image at an empty repository.
+fn actions(planner: &mut Planner, graph: &Graph, repository: &Repository) -> BTreeMap<Digest, Action> {
+    let plan = planner.add(graph, repository, None, &Presence::default());
+    plan.blobs.into_iter().map(|step| (step.blob.digest, step.action)).collect()
+}
+
+#[test]
+fn a_blob_that_did_not_arrive_in_a_finished_repository_is_not_mounted_from_it() {
+    let graph = &graphs(&World::of_layers(&[&[1, 2]]))[0];
+    let [first, second, third]: [Repository; 3] =
+        ["first", "second", "third"].map(|name| format!("mirror.example.com/{name}").parse().unwrap());
+    let [arrived, lost] = [1, 2].map(|number| layer(number).0);
+    let mount = |from: &Repository| Action::Mount { from: from.clone() };
+    let mut planner = Planner::default();
+    assert!(actions(&mut planner, graph, &first).values().all(|action| *action == Action::Copy));
+    assert!(actions(&mut planner, graph, &first).values().all(|action| *action == Action::Await));
+    planner.forget(&first, std::slice::from_ref(&lost));
+
+    let steps = actions(&mut planner, graph, &second);
+    assert_eq!((&steps[&arrived], &steps[&lost]), (&mount(&first), &Action::Copy));
+    // The first repository still has what was lost in the second.
+    planner.forget(&second, &[arrived.clone(), lost.clone()]);
+    let steps = actions(&mut planner, graph, &third);
+    assert_eq!((&steps[&arrived], &steps[&lost]), (&mount(&first), &Action::Copy));
+    // Nothing is remembered about finished repositories but that.
+    let steps = actions(&mut planner, graph, &first);
+    assert_eq!((&steps[&arrived], &steps[&lost]), (&Action::Copy, &mount(&third)));
 }

@@ -122,12 +122,12 @@ proptest! {
             let survey = run(confirm::survey(&world.destination, repository, &image.mapping.target(), level, ForeignLayers::default())).unwrap();
             assert_no_unneeded_reads(&world, level, &world.destination.history().entries);
 
-            let judged = confirm::judge(&survey, Expected { digest: Some(&image.root), platforms: &required });
-            let (platforms, rest): (Vec<_>, Vec<_>) = judged.iter().map(name).partition(|name| name.starts_with("no "));
+            let problems = confirm::problems_of(&survey, Expected { digest: Some(&image.root), platforms: &required });
+            let (platforms, rest): (Vec<_>, Vec<_>) = problems.iter().map(name).partition(|name| name.starts_with("no "));
             let mut rest = rest;
             rest.sort();
             let contents = world.destination.edit(repository, |contents| contents.clone());
-            prop_assert_eq!(&rest, &expected(image, &contents, level), "{:?}", judged);
+            prop_assert_eq!(&rest, &expected(image, &contents, level), "{:?}", problems);
 
             if let Some(graph) = &survey.graph {
                 // A platform whose manifest is reported as missing is not reported twice.
@@ -142,7 +142,7 @@ proptest! {
             } else {
                 prop_assert!(platforms.is_empty());
             }
-            let whole = confirm::judge(&survey, Expected { digest: None, platforms: &[] });
+            let whole = confirm::problems_of(&survey, Expected { digest: None, platforms: &[] });
             prop_assert_eq!(whole, survey.problems.clone(), "nothing expected, nothing added");
         }
     }

@@ -103,6 +103,26 @@ impl World {
         world
     }
 
+    /// An image of one manifest for each of these lists of layers, all into one repository.
+    pub(super) fn of_layers(lists: &[&[u8]]) -> Self {
+        let image = |layers: &&[u8]| Node::Image {
+            config: 3,
+            layers: layers.to_vec(),
+            listed: Listed::Bare,
+            format: Format::Oci,
+            sha512: false,
+        };
+        Self::new(Spec {
+            nodes: lists.iter().map(image).collect(),
+            images: (0..lists.len()).map(|root| ImageSpec { root, from: 0, to: 0, pinned: false }).collect(),
+            presets: Vec::new(),
+            same_registry: false,
+            mounts: true,
+            jobs: 1,
+            seed: 1,
+        })
+    }
+
     pub(super) fn mappings(&self) -> Vec<Mapping> {
         self.images.iter().map(|image| image.mapping.clone()).collect()
     }

@@ -167,10 +167,10 @@ async fn unusable_files_are_usage_errors_before_any_request() {
     let (certificate, key) = (authority.client_certificate_file(), authority.client_key_file());
     let foreign = other.client_key_file();
     let cases: [(&[&str], &str); 8] = [
-        (&["--ca-cert", text(&key)], "it holds no certificate in PEM form"),
+        (&["--ca-cert", text(&key)], "it contains no certificate in PEM form"),
         (&["--ca-cert", "/no/such/file"], "cannot read /no/such/file"),
-        (&["--client-cert", text(&certificate)], "there is no private key in PEM form"),
-        (&["--client-cert", text(&key)], "there is no certificate in PEM form"),
+        (&["--client-cert", text(&certificate)], "it contains no private key in PEM form"),
+        (&["--client-cert", text(&key)], "it contains no certificate in PEM form"),
         (
             &["--client-cert", text(&certificate), "--client-key", text(&foreign)],
             "the certificate and the private key do not match",

@@ -255,7 +255,7 @@ async fn every_format_says_how_nodes_log_in() {
         let outcome = redirect(&FULL, &["--format", format]).await.expect_success();
         assert!(outcome.stdout.contains("# Login:") && outcome.stdout.contains(way), "{outcome}");
         let longest = outcome.stdout.lines().filter(|line| line.starts_with('#')).map(str::len).max();
-        assert!(longest < Some(160), "{outcome}");
+        assert!(longest <= Some(80), "{outcome}");
     }
 }
 

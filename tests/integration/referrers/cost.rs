@@ -82,20 +82,20 @@ async fn assert_costs(
     }
 }
 
-/// One request for each of three manifests, and the list of tags.
+/// One request for each of three manifests, the list of tags, and one that finds out whether there is an API.
 #[tokio::test]
 async fn an_unsigned_image_costs_at_most_one_round_trip_with_the_api() {
-    assert_costs(&NAMES[..1], &page(&[]), 4, 1).await;
+    assert_costs(&NAMES[..1], &page(&[]), 5, 1).await;
 }
 
 /// The same: the answer may be about the manifest.
 #[tokio::test]
 async fn an_unsigned_image_costs_at_most_one_round_trip_if_the_registry_knows_nothing_about_it() {
-    assert_costs(&NAMES[..1], &Answer::status(404), 4, 1).await;
+    assert_costs(&NAMES[..1], &Answer::status(404), 5, 1).await;
 }
 
-/// The lists of tags are requested while the destination is read, and one request shows for all that there is no API: that
-/// takes no longer than to begin with the source afterwards.
+/// The lists of tags are requested while the destination is read, and so is the one request that shows for all that there
+/// is no API: that takes no longer than to begin with the source afterwards.
 #[tokio::test]
 async fn unsigned_images_cost_no_round_trip_without_the_api() {
     let refused = Answer::status(404).body("404 page not found\n");
@@ -103,8 +103,9 @@ async fn unsigned_images_cost_no_round_trip_without_the_api() {
     assert_costs(&NAMES, &refused, 4, 0).await;
 }
 
-/// Three requests for each image with the API; only the first of all is waited for.
+/// Three requests for each image with the API, its list of tags, and one for all of them that finds out whether there is an
+/// API. That one and the lists are requested while the destination is read.
 #[tokio::test]
 async fn unsigned_images_cost_at_most_one_round_trip_with_the_api() {
-    assert_costs(&NAMES, &page(&[]), 12, 1).await;
+    assert_costs(&NAMES, &page(&[]), 13, 1).await;
 }

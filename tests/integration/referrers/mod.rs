@@ -4,6 +4,7 @@ mod copying;
 mod cost;
 mod listing;
 mod many;
+mod order;
 mod processes;
 mod race;
 mod real;

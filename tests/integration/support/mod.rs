@@ -44,6 +44,7 @@ pub mod graph;
 pub mod helm;
 pub mod http_server;
 pub mod images;
+pub mod isolated;
 pub mod kill;
 pub mod memory_registry;
 pub mod notation;

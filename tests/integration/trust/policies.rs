@@ -100,7 +100,7 @@ fn a_rejected_image_is_explained() {
     );
     assert!(text.contains(&format!(": it signs another image: {other}\n")), "{text}");
     assert!(
-        text.contains(": it was made with another key than FOLDER/team.pub, or its content was altered\n"),
+        text.contains(": it was made with a key other than FOLDER/team.pub, or its content was altered\n"),
         "{text}"
     );
     // The one that got furthest decides what to do.

@@ -31,6 +31,18 @@ async fn sync(source: &Address, repository: &str, to: &Registry, more: &[&str]) 
         .await
 }
 
+/// Pushes three images: `bundle` and `tag` are signed by this key, in the two formats, `unsigned` is not.
+async fn push_signed_and_unsigned(court: &Court, key: &str) {
+    for repository in ["bundle", "tag", "unsigned"] {
+        let image = court.image(repository, &court.push(repository).await);
+        match repository {
+            "bundle" => court.cosign.sign(key, &image, &[]).await,
+            "tag" => court.cosign.sign_as_tag(key, &image, &[]).await,
+            _ => (),
+        }
+    }
+}
+
 async fn nothing_was_pushed(registry: &Registry) {
     for (method, path) in [("PUT", ""), ("POST", ""), ("PATCH", "")] {
         assert_eq!(registry.count(method, path).await, 0, "{method}");
@@ -43,21 +55,16 @@ async fn only_signed_images_are_copied() {
     let key = court.cosign.generate_key("key").await;
     let wrong = court.cosign.generate_key("wrong").await;
     let (key, wrong) = (key.to_str().unwrap(), wrong.to_str().unwrap());
-    let mut images = Vec::new();
-    for repository in ["bundle", "tag", "unsigned"] {
-        images.push((repository, court.push(repository).await));
-    }
-    court.cosign.sign("key", &court.image("bundle", &images[0].1), &[]).await;
-    court.cosign.sign_as_tag("key", &court.image("tag", &images[1].1), &[]).await;
+    push_signed_and_unsigned(&court, "key").await;
     let source = court.address();
 
     let destination = Registry::start().await;
     let strangers = ["--verify-key", wrong, "--insecure-ignore-tlog"];
-    for (repository, _) in &images {
+    for repository in ["bundle", "tag", "unsigned"] {
         let refused = sync(source, repository, &destination, &strangers).await.expect_code(6);
-        let reason = match *repository {
+        let reason = match repository {
             "unsigned" => "is not signed",
-            _ => "it was made with another key than",
+            _ => "it was made with a key other than",
         };
         assert!(refused.stderr.contains(reason) && refused.stderr.contains("hint: "), "{refused}");
     }
@@ -213,12 +220,7 @@ async fn a_bundle_and_the_mirror_are_verified_as_well() {
     let key = court.cosign.generate_key("key").await;
     let wrong = court.cosign.generate_key("wrong").await;
     let (key, wrong) = (key.to_str().unwrap(), wrong.to_str().unwrap());
-    let mut digests = Vec::new();
-    for repository in ["bundle", "tag", "unsigned"] {
-        digests.push(court.push(repository).await);
-    }
-    court.cosign.sign("key", &court.image("bundle", &digests[0]), &[]).await;
-    court.cosign.sign_as_tag("key", &court.image("tag", &digests[1]), &[]).await;
+    push_signed_and_unsigned(&court, "key").await;
     let (source, destination) = (court.address(), Registry::start().await);
     let at = destination.address();
     let plain = [&source.host_port, &at.host_port].map(|host| format!("--plain-http={host}"));
@@ -249,7 +251,7 @@ async fn a_bundle_and_the_mirror_are_verified_as_well() {
     assert!(refused.stderr.contains("is not signed"), "{refused}");
     let strangers = ["--verify-key", wrong, "--insecure-ignore-tlog", bundle];
     let refused = run(&[&verify[..], &strangers].concat()).await.expect_code(5);
-    assert!(refused.stderr.contains("it was made with another key than"), "{refused}");
+    assert!(refused.stderr.contains("it was made with a key other than"), "{refused}");
     // The report names the key, in JSON with the manifest that holds the signature.
     let signed = format!("2 images signed by key {key}");
     let json = ["-o", "json"];

@@ -158,7 +158,8 @@ async fn a_check_that_the_lighter_copy_lacks_is_respected() {
     let check = "{{ if ne .Values.hub \"quay.io\" }}{{ fail \"hub is fixed\" }}{{ end }}";
     let chart = write_large_chart(folder.path(), check);
     let outcome = helm.values(&chart).await.expect_code(5);
-    assert!(outcome.stderr.contains("quay.io/team/web:1 is still pulled from outside"), "{outcome}");
+    assert!(outcome.stderr.contains("2 images are still pulled from outside"), "{outcome}");
+    assert!(outcome.stderr.contains("because quay.io/team/web:1 (Pod p0"), "{outcome}");
     assert!(!outcome.stderr.contains("hub is fixed"), "{outcome}");
 }
 

@@ -70,7 +70,7 @@ impl Trust {
     pub fn add_authorities(&mut self, scope: Scope, pem: &[u8]) -> Result<(), TrustError> {
         let certificates = Certificate::from_pem_bundle(pem).unwrap_or_default();
         if certificates.is_empty() {
-            return Err(TrustError("it holds no certificate in PEM form".to_owned()));
+            return Err(TrustError("it contains no certificate in PEM form".to_owned()));
         }
         let probe = Client::builder().no_proxy().tls_certs_only(certificates.clone()).build();
         probe.map_err(|error| {
@@ -87,13 +87,13 @@ impl Trust {
         let labels = labels(pem);
         let refused = |reason: &str| Err(TrustError(reason.to_owned()));
         if !labels.iter().any(|label| label == "CERTIFICATE") {
-            return refused("there is no certificate in PEM form");
+            return refused("it contains no certificate in PEM form");
         }
         if labels.iter().any(|label| label == "ENCRYPTED PRIVATE KEY") {
             return refused("the private key is encrypted: decrypt it first (`openssl pkey -in FILE`)");
         }
         if !labels.iter().any(|label| label.ends_with("PRIVATE KEY")) {
-            return refused("there is no private key in PEM form");
+            return refused("it contains no private key in PEM form");
         }
         if self.identities.iter().any(|(other, _)| *other == scope) {
             return refused("there is another client certificate for the same registries");
@@ -229,8 +229,8 @@ mod tests {
         let ((certificate, key), (_, foreign)) = (pair(), pair());
         assert_eq!(identity(&format!("{certificate}{key}")), Ok(()));
         assert_eq!(identity(&format!("{key}{certificate}")), Ok(()), "in any order");
-        assert_eq!(identity(&certificate).unwrap_err(), "there is no private key in PEM form");
-        assert_eq!(identity(&key).unwrap_err(), "there is no certificate in PEM form");
+        assert_eq!(identity(&certificate).unwrap_err(), "it contains no private key in PEM form");
+        assert_eq!(identity(&key).unwrap_err(), "it contains no certificate in PEM form");
         let mismatch = identity(&format!("{certificate}{foreign}")).unwrap_err();
         assert!(mismatch.starts_with("the certificate and the private key do not match: "), "{mismatch}");
         let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");

@@ -13,6 +13,7 @@ use super::{
         retry::Attempts,
     },
     list::AttachmentList,
+    support::Subject,
 };
 use crate::{
     endpoint::{Error, Operation, retry::attempts},
@@ -54,19 +55,33 @@ pub(super) async fn list(
     Ok(Some(found.into_attachments()))
 }
 
-/// Whether the repository has the API; `None` if its answer about this manifest does not tell. `has_referrers` if something
-/// is certainly attached to it.
+/// Whether the repository has the API; `None` if its answer about this manifest does not tell.
 pub(super) async fn is_supported(
     host: &Host,
     repository: &Repository,
-    subject: &Digest,
-    has_referrers: bool,
+    digest: &Digest,
+    subject: Subject,
 ) -> Result<Option<bool>, Error> {
     let support = &host.capabilities.referrers;
     if support.of(repository).is_none() {
-        begin(host, repository, subject, has_referrers).await?;
+        begin(host, repository, digest, subject).await?;
     }
     Ok(support.of(repository))
+}
+
+/// Asks about a manifest that does not exist, before any digest is known: the answer may tell whether the repositories with
+/// the same parent have the API. One request for all of them.
+pub(super) async fn expect(host: &Host, repository: &Repository) {
+    let support = &host.capabilities.referrers;
+    if support.of(repository).is_none()
+        && let Some(first) = support.first(repository)
+    {
+        // If it fails, the requests about real manifests report why.
+        let ask = async {
+            let _ = begin(host, repository, &Digest::sha256(b""), Subject::Unknown).await;
+        };
+        first.get_or_init(|| Box::pin(ask)).await;
+    }
 }
 
 /// The first page. While it is not known whether this repository has the API, waits for an answer about another one with
@@ -83,13 +98,15 @@ async fn begin_in_turn<'a>(
     {
         // If it fails, the others make their own requests at the same time.
         first
-            .get_or_init(|| async { own = Some(Box::pin(begin(host, repository, subject, false)).await) })
+            .get_or_init(|| async {
+                own = Some(Box::pin(begin(host, repository, subject, Subject::Exists)).await);
+            })
             .await;
     }
     match own {
         Some(begun) => begun,
         None if support.of(repository) == Some(false) => Ok(None),
-        None => Box::pin(begin(host, repository, subject, false)).await,
+        None => Box::pin(begin(host, repository, subject, Subject::Exists)).await,
     }
 }
 
@@ -97,18 +114,18 @@ async fn begin_in_turn<'a>(
 async fn begin<'a>(
     host: &'a Host,
     repository: &'a Repository,
-    subject: &Digest,
-    has_referrers: bool,
+    digest: &Digest,
+    subject: Subject,
 ) -> Result<Option<(Page, Pages<'a>)>, Error> {
     let support = &host.capabilities.referrers;
-    let mut pages = Pages::new(host, call(host, repository, subject)?, MOST_PAGES);
+    let mut pages = Pages::new(host, call(host, repository, digest)?, MOST_PAGES);
     match pages.next(&REFUSALS).await {
         Ok(Some(Answered::Page(page))) if is_index(&page.headers) => {
             support.answered(repository);
             Ok(Some((page, pages)))
         }
         Ok(Some(Answered::Refused(refusal))) => {
-            support.refused(repository, &refusal, has_referrers);
+            support.refused(repository, &refusal, subject);
             Ok(None)
         }
         Ok(_) => Ok(None),

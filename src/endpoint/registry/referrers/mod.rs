@@ -5,7 +5,8 @@
 //! text; `list` reads the entries of either; `tags` finds the tags of cosign's older format, `problem` defines the errors.
 //!
 //! For an unsigned manifest, this costs at most one request, and one for each repository. On a host without the API, it
-//! costs one request for all repositories with the same parent, and one for each repository.
+//! costs no request for each manifest. One more for all repositories with the same parent finds out whether the API exists,
+//! while the images are being resolved.
 
 mod api;
 mod fallback;
@@ -16,10 +17,10 @@ mod problem;
 mod support;
 mod tags;
 
-use futures::future::try_join;
+use futures::future::{join, try_join};
 
 pub use self::problem::ReferrersProblem;
-use self::{fallback::FallbackIndexes, index::Entry, tags::AttachmentTags};
+use self::{fallback::FallbackIndexes, index::Entry, support::Subject, tags::AttachmentTags};
 pub(super) use self::{problem::immutable_tag_remedy, support::ReferrersSupport};
 use super::{host::Host, manifests::Put};
 use crate::{
@@ -56,9 +57,11 @@ impl Attachments {
         Ok(found)
     }
 
-    /// Lists the tags of a repository, which needs no digest.
+    /// Makes the requests that need no digest: lists the tags of the repository, and finds out whether it has the
+    /// referrers API.
     pub(super) async fn expect(&self, host: &Host, repository: &Repository) {
-        self.tags.of(repository).list(host, repository).await;
+        let tags = self.tags.of(repository);
+        join(tags.list(host, repository), api::expect(host, repository)).await;
     }
 
     /// Completes the push of a manifest: one with a subject can be found from it afterwards.
@@ -79,7 +82,7 @@ impl Attachments {
             return Ok(());
         }
         // Not every registry with the API confirms it in its response.
-        if api::is_supported(host, repository, &subject, true).await? == Some(true) {
+        if api::is_supported(host, repository, &subject, Subject::HasReferrers).await? == Some(true) {
             return Ok(());
         }
         self.indexes.add(host, repository, &subject, entry).await?;
@@ -90,5 +93,5 @@ impl Attachments {
 
 /// Whether a repository has the referrers API; `None` if its answer about a manifest that does not exist does not tell.
 pub(super) async fn is_supported(host: &Host, repository: &Repository) -> Result<Option<bool>, Error> {
-    api::is_supported(host, repository, &Digest::sha256(b""), false).await
+    api::is_supported(host, repository, &Digest::sha256(b""), Subject::Unknown).await
 }

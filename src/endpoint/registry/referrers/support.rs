@@ -18,6 +18,17 @@ use crate::oci::Repository;
 /// After the host has refused requests in so many repositories, no others are tried.
 const ENOUGH: usize = 3;
 
+/// What is known about a manifest whose referrers are requested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// The registry does not have it, so that a 404 need not be about the route.
+    Unknown,
+    /// It exists.
+    Exists,
+    /// Something is certainly attached to it: the API would not answer 404.
+    HasReferrers,
+}
+
 /// What the answers of a host say about the referrers API.
 #[derive(Debug, Default)]
 pub(in super::super) struct ReferrersSupport {
@@ -65,15 +76,16 @@ impl ReferrersSupport {
         }
     }
 
-    /// Records a refused request about a manifest. If that surely has referrers, the API would not have answered 404.
-    pub(super) fn refused(&self, repository: &Repository, refusal: &Refusal, has_referrers: bool) {
+    /// Records a refused request about a manifest.
+    pub(super) fn refused(&self, repository: &Repository, refusal: &Refusal, subject: Subject) {
         let is_certain = is_about_route(refusal);
-        if !is_certain && !may_be_about_route(refusal) {
+        let may_tell = subject != Subject::Unknown && may_be_about_route(refusal);
+        if !is_certain && !may_tell {
             return;
         }
         let mut known = lock(&self.known);
         known.refused.insert(repository.path().to_owned());
-        if is_certain || has_referrers {
+        if is_certain || subject == Subject::HasReferrers {
             known.repositories.entry(repository.path().to_owned()).or_insert(false);
         }
         if let Some(parent) = parent(repository).filter(|_| is_certain) {
@@ -136,7 +148,7 @@ mod tests {
             (400, None, "", None),
         ] {
             let support = ReferrersSupport::default();
-            support.refused(&repository("x/a"), &refusal(status, code, message), false);
+            support.refused(&repository("x/a"), &refusal(status, code, message), Subject::Exists);
             assert_eq!(support.of(&repository("x/a")), expected, "{status} {code:?} {message}");
             assert_eq!(support.of(&repository("x/b")), expected, "the same parent");
             for other in ["a", "y/a", "x/y/a", "x"] {
@@ -148,7 +160,7 @@ mod tests {
     #[test]
     fn a_repository_without_a_parent_says_nothing_about_others() {
         let support = ReferrersSupport::default();
-        support.refused(&repository("a"), &refusal(405, None, ""), false);
+        support.refused(&repository("a"), &refusal(405, None, ""), Subject::Exists);
         assert_eq!([support.of(&repository("a")), support.of(&repository("b"))], [Some(false), None]);
         assert!(support.first(&repository("a")).is_none());
     }
@@ -157,7 +169,7 @@ mod tests {
     fn a_sibling_with_the_api_outweighs_one_without_it() {
         let support = ReferrersSupport::default();
         support.answered(&repository("x/has"));
-        support.refused(&repository("x/lacks"), &refusal(404, None, NO_ROUTE), false);
+        support.refused(&repository("x/lacks"), &refusal(404, None, NO_ROUTE), Subject::Exists);
         assert_eq!(support.of(&repository("x/lacks")), Some(false));
         assert_eq!(support.of(&repository("x/other")), None);
     }
@@ -165,24 +177,35 @@ mod tests {
     #[test]
     fn an_unclear_answer_about_a_manifest_with_referrers_is_clear() {
         let support = ReferrersSupport::default();
-        support.refused(&repository("x/a"), &refusal(404, None, ""), true);
+        support.refused(&repository("x/a"), &refusal(404, None, ""), Subject::HasReferrers);
         assert_eq!(support.of(&repository("x/a")), Some(false));
         assert_eq!(support.of(&repository("x/b")), None);
+    }
+
+    #[test]
+    fn an_unclear_answer_about_an_unknown_manifest_counts_for_nothing() {
+        let support = ReferrersSupport::default();
+        for name in ["a", "b", "c", "d"] {
+            support.refused(&repository(name), &refusal(404, None, ""), Subject::Unknown);
+            assert_eq!(support.of(&repository(name)), None);
+        }
+        support.refused(&repository("x/a"), &refusal(404, None, NO_ROUTE), Subject::Unknown);
+        assert_eq!(support.of(&repository("x/b")), Some(false), "a refused route is certain");
     }
 
     #[test]
     fn a_host_lacks_the_api_only_if_several_repositories_do_and_none_has_it() {
         let support = ReferrersSupport::default();
         for name in ["a", "a", "b"] {
-            support.refused(&repository(name), &refusal(404, None, ""), false);
+            support.refused(&repository(name), &refusal(404, None, ""), Subject::Exists);
         }
         assert_eq!(support.of(&repository("other")), None, "two are too few");
-        support.refused(&repository("c"), &refusal(405, None, ""), false);
+        support.refused(&repository("c"), &refusal(405, None, ""), Subject::Exists);
         assert_eq!(support.of(&repository("other")), Some(false));
         support.answered(&repository("c"));
         assert_eq!(support.of(&repository("c")), Some(true));
         assert_eq!(support.of(&repository("other")), None);
-        support.refused(&repository("c"), &refusal(404, None, NO_ROUTE), false);
+        support.refused(&repository("c"), &refusal(404, None, NO_ROUTE), Subject::Exists);
         assert_eq!(support.of(&repository("c")), Some(true), "it has answered before");
     }
 }

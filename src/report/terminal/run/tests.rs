@@ -4,8 +4,9 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::{
-    outcome::AcceptedSignature,
+    outcome::{AcceptedSignature, BundleSummary},
     report::{Document, samples},
+    trust::Signer,
 };
 
 fn outcome<const COUNT: usize>(command: Command, images: [ImageOutcome; COUNT]) -> RunOutcome {

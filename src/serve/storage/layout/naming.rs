@@ -5,10 +5,9 @@ use std::{
     io,
     path::Path,
     str::FromStr as _,
-    sync::Mutex,
 };
 
-use super::{Repository, RootManifest};
+use super::{RootManifest, repository::Repository};
 use crate::{
     endpoint::bundle::{IndexDocument, IndexEntry},
     lock::Placement,
@@ -89,7 +88,7 @@ pub(super) fn repositories(
         if let Some(tag) = twice {
             return Err(StorageError::Collision { name: name.to_string(), tag });
         }
-        repositories.insert(name, Repository { tags, contents: Mutex::new(None) });
+        repositories.insert(name, Repository::new(tags));
     }
     Ok((repositories, chart.found()))
 }

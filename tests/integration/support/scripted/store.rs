@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::Method;
-use thoras_mirror::oci::Digest;
+use thoras_mirror::oci::{Digest, media_type::OCI_INDEX};
 
 use super::{Answer, Recorded};
 use crate::support::{graph::missing_below, images::SampleImage};
@@ -18,6 +18,8 @@ pub struct Store {
     pub uploads: BTreeMap<usize, Bytes>,
     /// Messages about manifests that referenced missing content and were refused.
     pub violations: Vec<String>,
+    /// Whether it has the referrers API.
+    pub has_referrers_api: bool,
     uploads_begun: usize,
 }
 
@@ -39,6 +41,12 @@ impl Contents {
     }
 }
 
+/// The digest of the manifest that this one is about.
+fn subject_of(manifest: &[u8]) -> Option<String> {
+    let manifest: serde_json::Value = serde_json::from_slice(manifest).ok()?;
+    Some(manifest["subject"]["digest"].as_str()?.to_owned())
+}
+
 /// What a path below `/v2/` names.
 enum Route<'a> {
     Ping,
@@ -47,6 +55,7 @@ enum Route<'a> {
     BeginUpload(&'a str),
     Upload(&'a str, Option<usize>),
     Tags(&'a str),
+    Referrers(&'a str, &'a str),
     Unknown,
 }
 
@@ -63,6 +72,8 @@ impl<'a> Route<'a> {
             Self::Blob(name, digest.parse().ok())
         } else if let Some(name) = rest.strip_suffix("/tags/list") {
             Self::Tags(name)
+        } else if let Some((name, subject)) = rest.split_once("/referrers/") {
+            Self::Referrers(name, subject)
         } else {
             Self::Unknown
         }
@@ -113,6 +124,9 @@ impl Store {
             },
             (_, Route::Upload(..)) => Answer::error(404, "BLOB_UPLOAD_UNKNOWN"),
             (&Method::GET, Route::Tags(name)) => self.tags(name),
+            (&Method::GET, Route::Referrers(name, subject)) if self.has_referrers_api => {
+                self.referrers(name, subject)
+            }
             _ => Answer::error(404, "UNSUPPORTED"),
         }
     }
@@ -158,10 +172,25 @@ impl Store {
         if let Some(tag) = tag {
             contents.tags.insert(tag, digest.clone());
         }
+        let subject = subject_of(&body).filter(|_| self.has_referrers_api);
+        let contents = self.repository(name);
         contents.manifests.insert(digest.clone(), (media_type.to_owned(), body));
-        Answer::status(201)
+        let answer = Answer::status(201)
             .header("location", &format!("/v2/{name}/manifests/{digest}"))
-            .header("docker-content-digest", digest.as_str())
+            .header("docker-content-digest", digest.as_str());
+        match subject {
+            Some(subject) => answer.header("oci-subject", &subject),
+            None => answer,
+        }
+    }
+
+    fn referrers(&self, name: &str, subject: &str) -> Answer {
+        let manifests = self.repositories.get(name).into_iter().flat_map(|contents| &contents.manifests);
+        let about = manifests.filter(|(_, (_, bytes))| subject_of(bytes).is_some_and(|of| of == subject));
+        let entry = |(digest, (media_type, bytes)): (&Digest, &(String, Bytes))| serde_json::json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() });
+        let entries: Vec<_> = about.map(entry).collect();
+        let index = serde_json::json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries });
+        Answer::status(200).header("content-type", OCI_INDEX).body(index.to_string())
     }
 
     fn blob(&self, name: &str, digest: &Digest, range: Option<&str>) -> Answer {

@@ -1,3 +1,5 @@
+//! Every image belongs to one shard, whatever the list and the machines; what is divided, and how evenly.
+
 use proptest::prelude::*;
 
 use super::*;

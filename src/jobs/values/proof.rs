@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{markers::is_rejection, mirror::MirrorNames};
+use super::{markers::is_rejection, mirror::MirrorNames, shortfall::Shortfall};
 use crate::{
     enumerate::{self, ChartSession, EnumerateError, LighterChart, Precedence, Selection, WrittenUse},
     error::{Failure, Kind},
@@ -49,7 +49,7 @@ pub(super) struct Proof {
     pub(super) is_rejected: bool,
 }
 
-/// Renders the chart with `values` over the user's files, and judges every image.
+/// Renders the chart with `values` over the user's files, and says where every image comes from.
 pub(super) async fn prove(
     session: &ChartSession,
     selection: &Selection,
@@ -68,13 +68,17 @@ pub(super) async fn prove(
     for place in &uses {
         by_reference.entry(&place.reference).or_insert(place);
     }
-    let (mut images, mut failures) = (Vec::new(), Vec::new());
+    let mut images = Vec::new();
+    let mut wrong: BTreeMap<Shortfall<'_>, Vec<(&Reference, String)>> = BTreeMap::new();
     for (reference, place) in by_reference {
-        let (state, failure) = judge(reference, place, mirror, excluded);
-        let (reference, location) = (reference.clone(), place.found_at.location());
-        images.push(InstalledImage { reference, state, location });
-        failures.extend(failure);
+        let (state, shortfall) = state_of(reference, mirror, excluded);
+        let location = place.found_at.location();
+        if let Some(shortfall) = shortfall {
+            wrong.entry(shortfall).or_default().push((reference, location.clone()));
+        }
+        images.push(InstalledImage { reference: reference.clone(), state, location });
     }
+    let failures = wrong.iter().map(|(shortfall, images)| shortfall.failure(images, mirror)).collect();
     Ok(Proof { images, failures, is_rejected: false })
 }
 
@@ -125,71 +129,41 @@ async fn render(
     Ok(enumerate::enumerate_rendering(&unfiltered, session, manifests).await?.uses)
 }
 
-fn judge(
+/// Where the image will come from, and what is wrong with that.
+fn state_of<'a>(
     reference: &Reference,
-    place: &WrittenUse,
     mirror: &MirrorNames,
-    excluded: &BTreeSet<Reference>,
-) -> (ImageState, Option<Failure>) {
-    let location = place.found_at.location();
-    let failure =
-        |message: String, hint: String| Some(Failure::new(Kind::Difference, message).with_hint(hint));
+    excluded: &'a BTreeSet<Reference>,
+) -> (ImageState, Option<Shortfall<'a>>) {
     if excluded.contains(reference) {
         return (ImageState::Excluded, None);
     }
-    let root = &mirror.root;
     if !mirror.is_below(reference) {
-        let message = format!("{reference} is still pulled from outside {root} ({location})");
-        let hint =
-            "no value of the chart moves it; redirect it on the nodes (`thoras-mirror redirect`), or change \
-                    the chart"
-                .to_owned();
-        return (ImageState::Outside, failure(message, hint));
+        return (ImageState::Outside, Some(Shortfall::Outside));
     }
     let left_out = excluded.iter().find(|source| {
         let name =
             |reference: &Reference| reference.repository().path().rsplit('/').next().map(str::to_owned);
         name(source) == name(reference) && source.tag() == reference.tag()
     });
-    if let Some(source) = left_out.filter(|_| mirror.source_of(reference).is_none()) {
-        let message = format!(
-            "{source} is left out by --include or --exclude, but the chart pulls it from the mirror as {reference} \
-             ({location})"
-        );
-        let hint = "one value of the chart moves it with the others: mirror it as well, or set its own values to where it is";
-        return (ImageState::NotMirrored, failure(message, hint.to_owned()));
-    }
-    let Some(known) = &mirror.lock else {
+    let shortfall = if let Some(source) = left_out.filter(|_| mirror.source_of(reference).is_none()) {
+        Shortfall::LeftOut(source)
+    } else if mirror.lock.is_none() {
         if mirror.is_name_of_an_image(reference) {
             return (ImageState::NotChecked, None);
         }
-        let message =
-            format!("{reference} is below {root}, but sync copies no image to that name ({location})");
-        let hint = "no value of the chart gives it the right name: set it in your own values, or choose other names \
-                    with --naming";
-        return (ImageState::NotMirrored, failure(message, hint.to_owned()));
+        Shortfall::NoSuchName
+    } else {
+        match mirror.locked(reference) {
+            None => Shortfall::NotLocked,
+            Some((_, copy)) if !copy.confirmed => Shortfall::NotConfirmed,
+            Some((image, _))
+                if reference.digest().is_some() && reference.digest() != image.digest.as_ref() =>
+            {
+                Shortfall::OtherDigest
+            }
+            Some(_) => return (ImageState::Confirmed, None),
+        }
     };
-    let path = known.path.display();
-    let sync = match mirror.source_of(reference) {
-        Some(source) => format!(
-            "run `thoras-mirror sync --to {root}` with the values that you install with, or add `--add {source}`"
-        ),
-        None => format!("run `thoras-mirror sync --to {root}` with the values that you install with"),
-    };
-    match mirror.locked(reference) {
-        None => {
-            let message = format!("{reference} is not in the lock {path} ({location})");
-            (ImageState::NotMirrored, failure(message, sync))
-        }
-        Some((_, copy)) if !copy.confirmed => {
-            let message = format!("{reference} is not confirmed in the lock {path} ({location})");
-            (ImageState::NotMirrored, failure(message, sync))
-        }
-        Some((image, _)) if reference.digest().is_some() && reference.digest() != image.digest.as_ref() => {
-            let message =
-                format!("{reference} is pinned to another digest than the lock {path} records ({location})");
-            (ImageState::NotMirrored, failure(message, sync))
-        }
-        Some(_) => (ImageState::Confirmed, None),
-    }
+    (ImageState::NotMirrored, Some(shortfall))
 }

@@ -1,0 +1,144 @@
+//! The summary below the table of a run.
+
+use std::collections::BTreeMap;
+
+use console::measure_text_width;
+
+use super::{Table, word};
+use crate::{
+    outcome::{BundleSummary, ImageOutcome, RunOutcome, Status},
+    report::{
+        document::{RunDocument, Totals},
+        terminal::one_line,
+    },
+    trust::Signer,
+    units,
+};
+
+/// The summary and, if images are signed, who signed them. `width` is the terminal's, in columns.
+pub(super) fn lines(table: Table, document: &RunDocument, width: Option<usize>) -> Vec<String> {
+    let mut lines = vec![broken(summary(table, document), width)];
+    lines.extend(signed_by(&document.outcome.images, width));
+    lines
+}
+
+/// In a narrow terminal, what follows the first colon gets a line of its own.
+fn broken(summary: String, width: Option<usize>) -> String {
+    let is_too_wide = width.is_some_and(|width| measure_text_width(&summary) > width);
+    match summary.split_once(": ") {
+        Some((before, after)) if is_too_wide => format!("{before}:\n  {after}"),
+        _ => summary,
+    }
+}
+
+fn summary(table: Table, document: &RunDocument) -> String {
+    let RunDocument { outcome, totals, .. } = document;
+    let time = units::elapsed(outcome.time);
+    match table {
+        Table::Copy => copy_summary(outcome, totals),
+        Table::Export => match &outcome.written {
+            Some(bundle) => export_summary(outcome, totals, bundle),
+            None => format!("no bundle was written{} ({time})", failed_counts(&outcome.images)),
+        },
+        Table::Plan => {
+            let planned = totals.images - totals.failed - totals.skipped_optional;
+            format!(
+                "{}: {} to copy, {} to mount, {} already present; nothing was written{}",
+                share(planned, totals, "planned"),
+                units::bytes(totals.bytes.copied),
+                units::bytes(totals.bytes.mounted),
+                units::bytes(totals.bytes.present),
+                failed_counts(&outcome.images),
+            )
+        }
+        Table::Verify => format!(
+            "{} in {time}, level {}{}",
+            share(totals.confirmed, totals, "verified"),
+            outcome.level.as_deref().unwrap_or_default(),
+            failed_counts(&outcome.images),
+        ),
+    }
+}
+
+fn copy_summary(outcome: &RunOutcome, totals: &Totals) -> String {
+    let bytes = totals.bytes;
+    let speed = units::average(bytes.copied, outcome.time)
+        .filter(|_| bytes.copied > 0)
+        .map(|average| format!(" ({})", units::rate(average)))
+        .unwrap_or_default();
+    format!(
+        "{} in {}{speed}: {} copied, {} mounted, {} already present{}",
+        share(totals.confirmed, totals, "confirmed"),
+        units::elapsed(outcome.time),
+        units::bytes(bytes.copied),
+        units::bytes(bytes.mounted),
+        units::bytes(bytes.present),
+        failed_counts(&outcome.images),
+    )
+}
+
+/// The bundle's name, size and ID.
+fn export_summary(outcome: &RunOutcome, totals: &Totals, bundle: &BundleSummary) -> String {
+    let files = match bundle.files.as_slice() {
+        [] => "standard output".to_owned(),
+        [file] => one_line(file),
+        [volume, index] => format!("{} with {}", one_line(volume), one_line(index)),
+        [first, .., last, index] => {
+            format!("{} to {} with {}", one_line(first), one_line(last), one_line(index))
+        }
+    };
+    let mut parts = vec![format!("{} copied", units::bytes(totals.bytes.copied))];
+    parts.extend((bundle.kept > 0).then(|| format!("{} resumed", units::bytes(bundle.kept))));
+    parts.extend(
+        (bundle.left_out > 0).then(|| format!("{} already in the base", units::bytes(bundle.left_out))),
+    );
+    format!(
+        "{} to {files}, {} in {}: {}{}\nid {}{}",
+        share(totals.confirmed, totals, "exported"),
+        units::bytes(bundle.length),
+        units::elapsed(outcome.time),
+        parts.join(", "),
+        failed_counts(&outcome.images),
+        bundle.id,
+        bundle.signature.as_ref().map(|file| format!("\nsignature {}", one_line(file))).unwrap_or_default(),
+    )
+}
+
+/// `10 images signed by key cosign.pub`; with several signers, a line for each if one line is too narrow. Nothing if no
+/// image needs a signature.
+fn signed_by(images: &[ImageOutcome], width: Option<usize>) -> Vec<String> {
+    let mut counts: BTreeMap<&Signer, usize> = BTreeMap::new();
+    for signature in images.iter().filter_map(|image| image.signature.as_ref()) {
+        *counts.entry(&signature.signer).or_default() += 1;
+    }
+    let by = |(signer, count): (&Signer, usize)| {
+        format!("{} signed by {}", units::counted(count, "image"), one_line(&signer.to_string()))
+    };
+    let parts: Vec<String> = counts.into_iter().map(by).collect();
+    let line = parts.join("; ");
+    let fits = width.is_none_or(|width| measure_text_width(&line) <= width);
+    if parts.len() > 1 && fits { vec![line] } else { parts }
+}
+
+/// `5 images confirmed` or `4 of 5 images confirmed`.
+fn share(count: usize, totals: &Totals, verb: &str) -> String {
+    let images = units::counted(totals.images, "image");
+    if count == totals.images { format!("{images} {verb}") } else { format!("{count} of {images} {verb}") }
+}
+
+/// `; 1 failed, 2 different, 3 skipped, 4 skipped (optional)`, or nothing.
+fn failed_counts(images: &[ImageOutcome]) -> String {
+    let statuses = [
+        (Status::Failed, ""),
+        (Status::Different, ""),
+        (Status::Skipped, ""),
+        (Status::SkippedOptional, " (optional)"),
+    ];
+    let counts: Vec<String> = statuses
+        .into_iter()
+        .map(|(status, why)| (status, why, images.iter().filter(|image| image.status == status).count()))
+        .filter(|(_, _, count)| *count > 0)
+        .map(|(status, why, count)| format!("{count} {}{why}", word(status)))
+        .collect();
+    if counts.is_empty() { String::new() } else { format!("; {}", counts.join(", ")) }
+}
