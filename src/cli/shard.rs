@@ -11,7 +11,7 @@ use crate::{oci::Digest, output::Format};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "More than one machine")]
 pub(crate) struct ShardArgs {
-    /// Copy only part I of N (counted from 0); auto takes both numbers from the engine that runs the machines
+    /// Copy only part I of N (counted from 0); auto takes them from the engine that runs the machines
     ///
     /// The lock is pushed below --to instead of written; thoras-mirror lock merge joins the locks of all parts. auto reads
     /// the variables of a Kubernetes Indexed Job, a Slurm or AWS Batch array, or a parallel job of GitLab or CircleCI.

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 
-use super::{BlobStream, Error, Source, forward};
+use super::{BlobStream, Error, Source, bundle::Draft, forward};
 use crate::{
     graph::Graph,
     oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target},
@@ -17,34 +17,26 @@ use crate::{
 pub(crate) struct PinnedSource<S> {
     inner: Arc<S>,
     roots: HashMap<(Repository, Target), Digest>,
-    manifests: HashMap<Digest, RawManifest>,
+    manifests: Arc<HashMap<Digest, RawManifest>>,
     configs: HashMap<Digest, Bytes>,
-    attached: HashMap<(Repository, Digest), Vec<Attachment>>,
+    attached: Arc<HashMap<(Repository, Digest), Vec<Attachment>>>,
 }
 
 impl<S: Source> PinnedSource<S> {
-    /// `images` are all images that will be read.
+    /// `images` are all images that will be read. The draft of their bundle has their manifests, and what is attached to
+    /// them.
     pub(crate) fn new<'a>(
         inner: Arc<S>,
+        draft: &Draft,
         images: impl IntoIterator<Item = (&'a Reference, &'a Graph)>,
     ) -> Self {
-        let (mut roots, mut manifests, mut configs) = (HashMap::new(), HashMap::new(), HashMap::new());
-        let mut attached: HashMap<_, Vec<Attachment>> = HashMap::new();
+        let (mut roots, mut configs) = (HashMap::new(), HashMap::new());
         for (reference, graph) in images {
             let key = (reference.repository().clone(), reference.target());
             roots.extend(graph.root().map(|root| (key, root.descriptor.digest.clone())));
-            for found in &graph.attached {
-                let key = (reference.repository().clone(), found.subject.clone());
-                let listed = attached.entry(key).or_default();
-                let attachment = found.attachment();
-                if !listed.contains(&attachment) {
-                    listed.push(attachment);
-                }
-            }
-            let read = graph.manifests().filter_map(|node| node.manifest.as_ref());
-            manifests.extend(read.map(|manifest| (manifest.digest().clone(), manifest.clone())));
             configs.extend(graph.configs.clone());
         }
+        let (manifests, attached) = (Arc::clone(&draft.manifests), Arc::clone(&draft.attached));
         Self { inner, roots, manifests, configs, attached }
     }
 }

@@ -1,9 +1,6 @@
 //! What is attached to an image: signatures, attestations, SBOMs, and what is attached to those.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    fmt,
-};
+use std::{collections::HashSet, fmt};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use schemars::JsonSchema;
@@ -43,6 +40,11 @@ impl Attached {
             Link::Tag(tag) => Some(tag),
             Link::Subject => None,
         }
+    }
+
+    /// What its place among others follows from. No two have the same.
+    fn position(&self) -> (&Digest, Option<&str>, &Digest) {
+        (&self.subject, self.tag(), self.digest())
     }
 
     /// All its manifests, children before parents: it is the last.
@@ -103,25 +105,22 @@ impl AttachedManifest {
 /// `image` has the manifests of the image itself.
 #[must_use]
 pub(crate) fn in_order(image: &HashSet<Digest>, attached: Vec<Attached>) -> Vec<Attached> {
-    let mut waiting: BTreeMap<(Digest, Option<String>, Digest), Attached> = attached
-        .into_iter()
-        .map(|attached| {
-            let tag = attached.tag().map(str::to_owned);
-            ((attached.subject.clone(), tag, attached.digest().clone()), attached)
-        })
-        .collect();
+    let mut waiting = attached;
+    waiting.sort_unstable_by(|a, b| a.position().cmp(&b.position()));
+    waiting.dedup_by(|a, b| a.position() == b.position());
     let mut placed = image.clone();
-    let mut ordered = Vec::with_capacity(waiting.len());
+    let mut ordered = Vec::new();
     while !waiting.is_empty() {
-        let (next, later): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            waiting.into_iter().partition(|((subject, ..), _)| placed.contains(subject));
-        // A lock may record an attachment whose subject it does not record.
-        let (next, later) = if next.is_empty() { (later, next) } else { (next, later) };
-        waiting = later;
-        for attached in next.into_values() {
-            placed.extend(attached.manifests().map(|node| node.descriptor.digest.clone()));
-            ordered.push(attached);
-        }
+        let is_next = |attached: &Attached| placed.contains(&attached.subject);
+        // There may be thousands, which are moved only if they must be. A lock may record an attachment whose subject it
+        // does not record.
+        let mut next = if waiting.iter().all(is_next) || !waiting.iter().any(is_next) {
+            std::mem::take(&mut waiting)
+        } else {
+            waiting.extract_if(.., |attached| is_next(attached)).collect()
+        };
+        placed.extend(next.iter().flat_map(Attached::manifests).map(|node| node.descriptor.digest.clone()));
+        if ordered.is_empty() { ordered = next } else { ordered.append(&mut next) }
     }
     ordered
 }
@@ -297,7 +296,7 @@ impl ReferrerSelection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::Descriptor;
+    use crate::oci::{Contents, Descriptor};
 
     const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
@@ -308,6 +307,49 @@ mod tests {
 
     fn tag(suffix: &str) -> Link {
         Link::Tag(format!("sha256-{}.{suffix}", "0".repeat(64)))
+    }
+
+    /// A manifest of no layers that is attached to `subject`.
+    fn attached(name: &str, subject: &Digest, link: Link) -> Attached {
+        let descriptor = Descriptor::new("x/y".into(), Digest::sha256(name.as_bytes()), 1);
+        let contents = Contents::Image { config: descriptor.clone(), layers: Vec::new(), subject: None };
+        let node = Node { media_type: "x/y".into(), descriptor, manifest: None, contents, height: 0 };
+        let kind = AttachmentKind::Other;
+        Attached {
+            node,
+            below: Vec::new(),
+            subject: subject.clone(),
+            link,
+            artifact_type: String::new(),
+            kind,
+        }
+    }
+
+    #[test]
+    fn each_attached_manifest_comes_once_and_after_its_subject() {
+        let name = |text: &str| Digest::sha256(text.as_bytes());
+        let image = name("image");
+        let by_subject = |text: &str, subject: &str| attached(text, &name(subject), Link::Subject);
+        let sbom = || by_subject("sbom", "image");
+        let of_sbom = || by_subject("signature of sbom", "sbom");
+        let tagged = || attached("signature", &image, tag("sig"));
+        let orphan = || by_subject("orphan", "nothing");
+        let given =
+            vec![by_subject("of orphan", "orphan"), of_sbom(), tagged(), orphan(), sbom(), sbom(), of_sbom()];
+        let ordered = in_order(&HashSet::from([image.clone()]), given);
+        let digests: Vec<&Digest> = ordered.iter().map(Attached::digest).collect();
+        let wanted = [sbom(), tagged(), of_sbom(), orphan(), by_subject("of orphan", "orphan")];
+        let wanted: Vec<&Digest> = wanted.iter().map(Attached::digest).collect();
+        assert_eq!((digests.len(), digests[4]), (5, wanted[4]));
+        // An orphan's subject is unknown, so both may come when nothing else is left.
+        assert_eq!(digests[..3], wanted[..3], "{ordered:#?}");
+    }
+
+    /// An image may have thousands of attached manifests, and each has several descriptors.
+    #[test]
+    fn what_is_kept_of_an_attached_manifest_is_small() {
+        assert!(size_of::<Descriptor>() <= 112, "{}", size_of::<Descriptor>());
+        assert!(size_of::<Attached>() <= 544, "{}", size_of::<Attached>());
     }
 
     #[test]

@@ -40,6 +40,11 @@ impl Record {
         let file = self.0?;
         lock().and_then(|lock| file.write(&lock).map_err(|error| error.failure())).err()
     }
+
+    /// Writes the bytes of a lock, and returns the failure if that fails.
+    pub(super) fn write_bytes(self, lock: &[u8]) -> Option<Failure> {
+        self.0?.write_bytes(lock).map_err(|error| error.failure()).err()
+    }
 }
 
 /// What a job knows about one destination after copying images there.

@@ -96,11 +96,23 @@ impl LockFile {
 
     /// Writes the lock and renames it into place.
     pub(crate) fn write(self, lock: &Lock) -> Result<(), LockError> {
+        self.write_with(|out| lock.write_to(out))
+    }
+
+    /// Writes the bytes of a lock and renames it into place.
+    pub(crate) fn write_bytes(self, lock: &[u8]) -> Result<(), LockError> {
+        self.write_with(|out| out.write_all(lock))
+    }
+
+    fn write_with(
+        self,
+        write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+    ) -> Result<(), LockError> {
         let path = self.path;
         let unwritable = |error| LockError::Unwritable(path.clone(), error);
         let file = create_for(&path).map_err(unwritable)?;
         let mut out = BufWriter::new(file.file());
-        lock.write_to(&mut out).and_then(|()| out.flush()).map_err(unwritable)?;
+        write(&mut out).and_then(|()| out.flush()).map_err(unwritable)?;
         drop(out);
         file.replace().map_err(unwritable)
     }

@@ -38,13 +38,13 @@ pub struct Descriptor {
 
 /// The bytes of a descriptor's `data` field, verified against its digest and size; none if they do not match.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct InlineData(Option<Bytes>);
+pub struct InlineData(Option<Box<Bytes>>);
 
 impl InlineData {
     /// The verified bytes.
     #[must_use]
     pub fn bytes(&self) -> Option<&Bytes> {
-        self.0.as_ref()
+        self.0.as_deref()
     }
 
     fn read(data: Option<&str>, digest: &Digest, size: u64) -> Self {
@@ -52,31 +52,31 @@ impl InlineData {
             let bytes = STANDARD.decode(data).ok()?;
             (bytes.len() as u64 == size && digest.matches(&bytes)).then(|| Bytes::from(bytes))
         };
-        Self(data.and_then(decode))
+        Self(data.and_then(decode).map(Box::new))
     }
 }
 
 impl fmt::Debug for InlineData {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:?} bytes", self.0.as_ref().map(Bytes::len))
+        write!(formatter, "{:?} bytes", self.0.as_deref().map(Bytes::len))
     }
 }
 
 /// Unparsed URLs. They may be signed or hold passwords, so `Debug` shows only their number.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct Urls(Vec<String>);
+pub struct Urls(Option<Box<[String]>>);
 
 impl Urls {
     /// The URLs as written.
     #[must_use]
     pub fn as_slice(&self) -> &[String] {
-        &self.0
+        self.0.as_deref().unwrap_or_default()
     }
 }
 
 impl fmt::Debug for Urls {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} URLs", self.0.len())
+        write!(formatter, "{} URLs", self.as_slice().len())
     }
 }
 
@@ -134,7 +134,7 @@ impl TryFrom<&oci_spec::image::Descriptor> for Descriptor {
             platform,
             attestation,
             about,
-            urls: Urls(read.urls().clone().unwrap_or_default()),
+            urls: Urls(read.urls().clone().filter(|urls| !urls.is_empty()).map(Vec::into_boxed_slice)),
             inline,
         })
     }

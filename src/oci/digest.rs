@@ -1,6 +1,10 @@
 //! Content digests: `algorithm:hex`, as in the OCI image specification, "Digests".
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -55,6 +59,9 @@ pub enum DigestError {
         found: String,
     },
 }
+
+/// The digest of `{}`, the config of nearly all signatures and other artifacts. An image may have thousands of them.
+static EMPTY_OBJECT: LazyLock<Digest> = LazyLock::new(|| Digest::sha256(b"{}"));
 
 /// A syntactically valid digest, which is safe as a part of a URL or a path.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -129,7 +136,7 @@ impl FromStr for Digest {
                 found: hex.to_owned(),
             });
         }
-        Ok(Self(text.into()))
+        Ok(if text == EMPTY_OBJECT.as_str() { EMPTY_OBJECT.clone() } else { Self(text.into()) })
     }
 }
 

@@ -141,6 +141,17 @@ pub enum Contents {
     },
 }
 
+impl Contents {
+    /// Makes the digest of its subject share memory with this one, if they are equal: a manifest may be the subject of
+    /// thousands.
+    pub(crate) fn share_subject(&mut self, digest: &Digest) {
+        let (Self::Index { subject, .. } | Self::Image { subject, .. }) = self;
+        if let Some(subject) = subject.as_mut().filter(|subject| subject.digest == *digest) {
+            subject.digest = digest.clone();
+        }
+    }
+}
+
 /// The fields that decide the type of a manifest. Checked before the rest is parsed.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -173,7 +184,8 @@ impl RawManifest {
                 if found != *expected {
                     return Err(ManifestError::Digest { expected: expected.clone(), found });
                 }
-                found
+                // Equal digests share memory.
+                expected.clone()
             }
             None => Digest::sha256(&bytes),
         };
@@ -283,7 +295,10 @@ impl Contents {
 }
 
 fn descriptors(read: &[oci_spec::image::Descriptor]) -> Result<Vec<Descriptor>, ManifestError> {
-    read.iter().map(|descriptor| Descriptor::try_from(descriptor).map_err(ManifestError::from)).collect()
+    let converted =
+        read.iter().map(|descriptor| Descriptor::try_from(descriptor).map_err(ManifestError::from));
+    // Not a list: it would have room for four, and most have one.
+    converted.collect::<Result<Box<[_]>, _>>().map(Vec::from)
 }
 
 /// The body's `mediaType` applies if the header is not specific; otherwise both must agree.

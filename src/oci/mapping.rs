@@ -73,8 +73,7 @@ impl Root {
 
     /// A repository at the root, or one below it if the root has no path.
     pub(crate) fn any_repository(&self) -> Repository {
-        let path = self.path.as_deref().unwrap_or("any").to_owned();
-        Repository::of_valid(self.registry.clone(), path)
+        Repository::of_valid(&self.registry, self.path.as_deref().unwrap_or("any"))
     }
 
     fn repository(&self, below: &str) -> Result<Repository, ReferenceError> {

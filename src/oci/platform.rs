@@ -1,18 +1,35 @@
 //! Platforms: `os/architecture[/variant]`, as in the OCI image index specification.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{
+    borrow::Cow,
+    cmp::Ordering,
+    fmt,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One platform that an image was built for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+/// The platforms of almost every image. They share memory: ten thousand images have tens of thousands of manifests.
+static COMMON: LazyLock<[Arc<str>; 8]> = LazyLock::new(|| {
+    [
+        "linux/amd64",
+        "linux/arm64",
+        "linux/arm64/v8",
+        "linux/arm/v7",
+        "linux/arm/v6",
+        "linux/ppc64le",
+        "linux/s390x",
+        "unknown/unknown",
+    ]
+    .map(Arc::from)
+});
+
+/// One platform that an image was built for: `OS/ARCHITECTURE[/VARIANT]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct Platform {
-    os: String,
-    architecture: String,
-    variant: Option<String>,
-}
+pub struct Platform(Arc<str>);
 
 /// Why a text is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,37 +85,59 @@ impl Platform {
     /// broken or hostile registry sends, become `_`.
     #[must_use]
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
-        let clean = |text: &str| {
+        let clean = |text: &str| -> String {
             let text = if text.is_empty() { "unknown" } else { text };
             text.chars().map(|character| if is_allowed(character) { character } else { '_' }).collect()
         };
-        Self {
-            os: clean(os),
-            architecture: clean(architecture),
-            variant: variant.filter(|text| !text.is_empty()).map(clean),
+        let mut name = format!("{}/{}", clean(os), clean(architecture));
+        if let Some(variant) = variant.filter(|text| !text.is_empty()) {
+            name = format!("{name}/{}", clean(variant));
         }
+        let common = COMMON.iter().find(|common| ***common == *name);
+        Self(common.map_or_else(|| name.into(), Arc::clone))
+    }
+
+    /// Operating system, architecture and variant. None of them contains a slash.
+    fn parts(&self) -> (&str, &str, Option<&str>) {
+        let mut parts = self.0.split('/');
+        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next())
     }
 
     /// Whether it is `unknown/unknown`, which build tools write for attestation manifests.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
-        self.os == "unknown" || self.architecture == "unknown"
+        let (os, architecture, _) = self.parts();
+        os == "unknown" || architecture == "unknown"
     }
 
     /// Whether a node with platform `self` can run an image for `available`: they are equal without baseline variants
     /// (arm64/v8, amd64/v1, arm/v7).
     #[must_use]
     pub fn is_served_by(&self, available: &Self) -> bool {
-        self.os == available.os
-            && self.architecture == available.architecture
-            && self.variant_beyond_baseline() == available.variant_beyond_baseline()
+        self.without_baseline() == available.without_baseline()
     }
 
-    fn variant_beyond_baseline(&self) -> Option<&str> {
-        match (self.architecture.as_str(), self.variant.as_deref()) {
-            ("arm64", Some("v8" | "8")) | ("amd64", Some("v1")) | ("arm", Some("v7" | "7")) => None,
-            (_, variant) => variant,
+    /// Its parts, in which a baseline variant counts as none.
+    fn without_baseline(&self) -> (&str, &str, Option<&str>) {
+        match self.parts() {
+            (os, architecture @ "arm64", Some("v8" | "8"))
+            | (os, architecture @ "amd64", Some("v1"))
+            | (os, architecture @ "arm", Some("v7" | "7")) => (os, architecture, None),
+            parts => parts,
         }
+    }
+}
+
+/// By operating system, architecture and variant.
+impl Ord for Platform {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().cmp(&other.parts())
+    }
+}
+
+impl PartialOrd for Platform {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -137,11 +176,7 @@ impl Platform {
 
 impl fmt::Display for Platform {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.os, self.architecture)?;
-        match &self.variant {
-            Some(variant) => write!(formatter, "/{variant}"),
-            None => Ok(()),
-        }
+        formatter.write_str(&self.0)
     }
 }
 
@@ -209,6 +244,24 @@ mod tests {
             assert_eq!(Platform::parse_typed(typed).unwrap().to_string(), typed);
         }
         assert!(matches!(Platform::parse_typed("linux"), Err(PlatformError::Form(_))));
+    }
+
+    #[test]
+    fn common_platforms_share_memory() {
+        let (read, parsed) =
+            (Platform::new("linux", "arm64", Some("v8")), "linux/arm64/v8".parse::<Platform>());
+        assert!(Arc::ptr_eq(&read.0, &parsed.unwrap().0));
+    }
+
+    #[test]
+    fn platforms_are_sorted_part_by_part() {
+        let mut sorted: Vec<Platform> = ["linux/arm64", "linux/arm/v7", "linux/arm-x", "linux/arm"]
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect();
+        sorted.sort();
+        let sorted: Vec<String> = sorted.iter().map(ToString::to_string).collect();
+        assert_eq!(sorted, ["linux/arm", "linux/arm/v7", "linux/arm-x", "linux/arm64"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 mod grammar;
 
-use std::{fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, str::FromStr, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,11 +45,13 @@ pub enum ReferenceError {
     Digest(#[from] DigestError),
 }
 
-/// A repository of a registry.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A repository of a registry. Copies share its name: a run keeps it for every image and every blob.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Repository {
-    registry: String,
-    path: String,
+    /// `REGISTRY/PATH`
+    name: Arc<str>,
+    /// The position of the slash between them.
+    slash: usize,
 }
 
 impl Repository {
@@ -57,31 +59,43 @@ impl Repository {
     pub fn new(registry: &str, path: &str) -> Result<Self, ReferenceError> {
         check_registry(registry)?;
         check_path(path)?;
-        Ok(Self { registry: registry.to_owned(), path: path.to_owned() })
+        Ok(Self::of_valid(registry, path))
     }
 
     /// Of parts that were validated before.
-    pub(super) fn of_valid(registry: String, path: String) -> Self {
-        Self { registry, path }
+    pub(super) fn of_valid(registry: &str, path: &str) -> Self {
+        Self { name: format!("{registry}/{path}").into(), slash: registry.len() }
     }
 
     /// `HOST` or `HOST:PORT`, Docker Hub always as `docker.io`.
     #[must_use]
     pub fn registry(&self) -> &str {
-        &self.registry
+        self.name.get(..self.slash).unwrap_or_default()
     }
 
     /// The name below the registry, without a leading slash.
     #[must_use]
     pub fn path(&self) -> &str {
-        &self.path
+        self.name.get(self.slash + 1..).unwrap_or_default()
     }
 
     /// Whether it is below `prefix`, a normalized `HOST[/PATH]`, at a component boundary.
     #[must_use]
     pub(crate) fn is_below(&self, prefix: &str) -> bool {
-        let full = self.to_string();
-        full.strip_prefix(prefix.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+        self.name.strip_prefix(prefix.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+    }
+}
+
+/// By registry, then by path.
+impl Ord for Repository {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.registry().cmp(other.registry()).then_with(|| self.path().cmp(other.path()))
+    }
+}
+
+impl PartialOrd for Repository {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -98,7 +112,7 @@ impl FromStr for Repository {
 
 impl fmt::Display for Repository {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.registry, self.path)
+        formatter.write_str(&self.name)
     }
 }
 
@@ -125,7 +139,7 @@ impl fmt::Display for Target {
 #[serde(into = "String", try_from = "String")]
 pub struct Reference {
     repository: Repository,
-    tag: Option<String>,
+    tag: Option<Arc<str>>,
     digest: Option<Digest>,
 }
 
@@ -133,7 +147,7 @@ impl Reference {
     /// A reference by tag.
     pub fn tagged(repository: Repository, tag: &str) -> Result<Self, ReferenceError> {
         check_tag(tag)?;
-        Ok(Self { repository, tag: Some(tag.to_owned()), digest: None })
+        Ok(Self { repository, tag: Some(tag.into()), digest: None })
     }
 
     /// A reference by digest.
@@ -171,7 +185,7 @@ impl Reference {
     pub fn target(&self) -> Target {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => Target::Digest(digest.clone()),
-            (None, Some(tag)) => Target::Tag(tag.clone()),
+            (None, Some(tag)) => Target::Tag(tag.to_string()),
             (None, None) => Target::Tag("latest".to_owned()),
         }
     }
@@ -200,8 +214,8 @@ impl FromStr for Reference {
             check_tag(tag)?;
         }
         let tag = match (tag, &digest) {
-            (None, None) => Some("latest".to_owned()),
-            (tag, _) => tag.map(str::to_owned),
+            (None, None) => Some("latest".into()),
+            (tag, _) => tag.map(Arc::from),
         };
         Ok(Self { repository, tag, digest })
     }
@@ -384,6 +398,26 @@ mod tests {
         assert!(repository.is_below("host"));
         assert!(!repository.is_below("host/plat"));
         assert!(!repository.is_below("host/platform/services"));
+    }
+
+    #[test]
+    fn copies_share_their_name() {
+        let reference: Reference = "reg.example.com/team/app:1".parse().unwrap();
+        let copy = reference.clone();
+        assert!(Arc::ptr_eq(&reference.repository.name, &copy.repository.name));
+        assert_eq!((copy.repository().registry(), copy.repository().path()), ("reg.example.com", "team/app"));
+        assert!(size_of::<Reference>() <= 56, "{}", size_of::<Reference>());
+    }
+
+    #[test]
+    fn repositories_are_sorted_by_registry_then_by_path() {
+        let mut sorted: Vec<Repository> = ["a.io/z", "a.io:80/b", "a.io/b/c", "a.io/b-c"]
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect();
+        sorted.sort();
+        let sorted: Vec<String> = sorted.iter().map(ToString::to_string).collect();
+        assert_eq!(sorted, ["a.io/b-c", "a.io/b/c", "a.io/z", "a.io:80/b"]);
     }
 
     proptest! {

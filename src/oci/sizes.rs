@@ -28,11 +28,28 @@ impl Sizes {
         self.0.extend(new.into_iter().map(|(digest, size)| (digest.clone(), size)));
         Ok(())
     }
+
+    /// The same digest, sharing memory with the one that is known.
+    #[must_use]
+    pub(crate) fn shared(&self, digest: &Digest) -> Digest {
+        self.0.get_key_value(digest).map_or(digest, |(known, _)| known).clone()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_digests_of_different_images_share_memory() {
+        let blob = || Descriptor::new("x/y".into(), Digest::sha256(b"layer"), 1);
+        let (first, second) = (blob(), blob());
+        let mut sizes = Sizes::default();
+        sizes.add([&first]).unwrap();
+        let (shared, other) = (sizes.shared(&second.digest), Digest::sha256(b"unknown"));
+        assert_eq!(shared.as_str().as_ptr(), first.digest.as_str().as_ptr());
+        assert_eq!(sizes.shared(&other), other);
+    }
 
     #[test]
     fn a_contradiction_adds_nothing() {

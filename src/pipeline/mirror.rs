@@ -292,7 +292,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         self.describe(image, &graph, mirrored)?;
         let digest = mirrored.outcome.digest.clone();
         refuse_missing_platforms(&graph, &required)?;
-        self.refuse_other_sizes(&graph)?;
+        self.refuse_other_sizes(&graph, &mut mirrored.content)?;
         let moved_from = there.digest().filter(|old| Some(*old) != digest.as_ref()).cloned();
         self.refuse_overwrite(image, moved_from.as_ref())?;
         if self.stops() {
@@ -304,6 +304,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         attached::describe(&graph, &attached, &mut mirrored.outcome);
         let presence = self.presence(image, &graph, (&there, &attached)).await?;
         let Planned { admitted, idle, bytes, requests } = self.plan(image, place, (&graph, &presence));
+        drop(presence);
         let was_there = moved_from.is_none() && there.digest().is_some();
         if idle || self.options.dry_run {
             mirrored.outcome.bytes = bytes;
@@ -317,6 +318,8 @@ impl<S: Source, D: Destination> Run<S, D> {
         let (after, attached) = if idle {
             (there, attached)
         } else {
+            // Both are read again. An image may have thousands of attached manifests.
+            drop((there, attached));
             self.transfer.run(image, &graph, admitted, &mut mirrored.outcome.bytes).await?;
             mirrored.outcome.moved_from = moved_from;
             self.events.emit(Event::Confirming { image: Arc::clone(image) });

@@ -339,7 +339,10 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
         }
         let mut nodes = below.nodes;
         let Some(mut node) = nodes.pop() else { return Ok(Err("it cannot be read".to_owned())) };
+        // Without room for the one that was taken.
+        nodes.shrink_to_fit();
         node.manifest = node.manifest.or(whole.map(RawManifest::into_kept));
+        node.contents.share_subject(subject);
         for node in nodes.iter_mut().chain([&mut node]) {
             if self.reader.keep == ManifestBytes::Small && !self.may_keep(node.descriptor.size) {
                 node.manifest = None;

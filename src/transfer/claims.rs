@@ -6,23 +6,19 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::watch;
+use tokio::sync::SetOnce;
 
 use crate::oci::{Digest, Repository};
 
 /// A blob in a repository of the destination.
 pub(super) type BlobKey = (Digest, Repository);
-type States = HashMap<Digest, watch::Receiver<State>>;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Pending,
-    Done,
-    Abandoned,
-}
+type States = HashMap<Digest, State>;
+/// Whether the blob was transferred (true) or its claim abandoned (false); pending until then. An image may have thousands
+/// of blobs, so it is small.
+type State = Arc<SetOnce<bool>>;
 
 /// The claims in all repositories that may get further images, including those that are done.
 #[derive(Debug, Default)]
@@ -33,25 +29,21 @@ pub(super) struct Claims {
 /// The exclusive right and duty to transfer one blob to one repository.
 #[derive(Debug)]
 pub(super) struct Claim {
-    state: watch::Sender<State>,
+    state: State,
 }
 
 impl Claim {
     /// Marks the blob as transferred.
     pub(super) fn done(self) {
-        self.state.send_replace(State::Done);
+        // Only the claim sets its state.
+        let _ = self.state.set(true);
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.state.send_if_modified(|state| {
-            let is_abandoned = *state == State::Pending;
-            if is_abandoned {
-                *state = State::Abandoned;
-            }
-            is_abandoned
-        });
+        // No effect if it is done.
+        let _ = self.state.set(false);
     }
 }
 
@@ -65,26 +57,25 @@ impl Claims {
             None => repositories.entry(repository.clone()).or_default(),
         };
         if let Some(current) = states.get(digest)
-            && *current.borrow() != State::Abandoned
+            && current.get() != Some(&false)
         {
             return None;
         }
-        let (state, receiver) = watch::channel(State::Pending);
-        states.insert(digest.clone(), receiver);
+        let state = State::default();
+        states.insert(digest.clone(), Arc::clone(&state));
         Some(Claim { state })
     }
 
     /// Waits until the blob is transferred (true) or its claim is abandoned (false). A blob without a claim was present
     /// from the start.
     pub(super) async fn wait(&self, key: &BlobKey) -> bool {
-        let Some(mut current) = self.state(key) else { return true };
-        match current.wait_for(|state| *state != State::Pending).await {
-            Ok(state) => *state == State::Done,
-            Err(_) => false,
+        match self.state(key) {
+            Some(state) => *state.wait().await,
+            None => true,
         }
     }
 
-    fn state(&self, (digest, repository): &BlobKey) -> Option<watch::Receiver<State>> {
+    fn state(&self, (digest, repository): &BlobKey) -> Option<State> {
         let repositories = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
         repositories.get(repository)?.get(digest).cloned()
     }
@@ -99,7 +90,7 @@ impl Claims {
     pub(super) fn forget(&self, repository: &Repository) -> Vec<Digest> {
         let mut repositories = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
         let states = repositories.remove(repository).unwrap_or_default();
-        let is_lost = |(_, state): &(Digest, watch::Receiver<State>)| *state.borrow() != State::Done;
+        let is_lost = |(_, state): &(Digest, State)| state.get() != Some(&true);
         states.into_iter().filter(is_lost).map(|(digest, _)| digest).collect()
     }
 

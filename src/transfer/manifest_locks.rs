@@ -1,7 +1,7 @@
 //! One lock for each manifest in each repository, so that its pushes take turns.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -12,8 +12,8 @@ use crate::oci::{Digest, Repository, Target};
 /// A manifest in a repository of the destination.
 type ManifestKey = (Digest, Repository);
 
-/// Where this run has pushed the manifest to. Locked while a push is in progress.
-type Pushed = Arc<tokio::sync::Mutex<HashSet<Target>>>;
+/// Where this run has pushed the manifest to: rarely to more than one target. Locked while a push is in progress.
+type Pushed = Arc<tokio::sync::Mutex<Vec<Target>>>;
 
 /// The locks of all manifests in the repositories that may get further images.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(super) struct ManifestLocks {
 
 impl ManifestLocks {
     /// Waits for other pushes of this manifest. The guard holds which succeeded.
-    pub(super) async fn lock(&self, key: &ManifestKey) -> OwnedMutexGuard<HashSet<Target>> {
+    pub(super) async fn lock(&self, key: &ManifestKey) -> OwnedMutexGuard<Vec<Target>> {
         let lock = {
             let (digest, repository) = key;
             let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +59,7 @@ mod tests {
         assert!(locks.lock(&b).now_or_never().is_some(), "another repository");
         let mut second = locks.lock(&a).boxed();
         assert!((&mut second).now_or_never().is_none());
-        first.insert(Target::Tag("1".to_owned()));
+        first.push(Target::Tag("1".to_owned()));
         drop(first);
         let pushed = second.now_or_never().unwrap();
         assert!(pushed.contains(&Target::Tag("1".to_owned())), "the first push succeeded");

@@ -9,7 +9,7 @@ pub(crate) mod forward;
 mod manifest_locks;
 mod queue;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use futures::{FutureExt, TryStreamExt, future::BoxFuture, stream::FuturesUnordered};
 
@@ -31,6 +31,9 @@ use crate::{
 
 /// How many manifests of one image are pushed concurrently.
 const MANIFESTS_AT_ONCE: usize = 8;
+/// How many blobs of one image wait for their turn or are transferred. Many more than are transferred concurrently: an
+/// image with thousands of attached manifests has as many blobs.
+const BLOBS_AT_ONCE: usize = 256;
 
 /// Executes plans between one source and one destination.
 pub(crate) struct Transfer<S, D> {
@@ -69,14 +72,24 @@ impl<S: Source, D: Destination> Transfer<S, D> {
     /// Claims the blobs of a plan. Call it in the order of planning, without awaiting anything in between: a later plan
     /// relies on the blobs that this one transfers. Images with a smaller rank are copied first.
     #[must_use]
-    pub(crate) fn admit(&self, image: &Mapping, plan: Plan, rank: Rank) -> Admitted {
+    pub(crate) fn admit(&self, image: &Mapping, mut plan: Plan, rank: Rank) -> Admitted {
         let claim = |step: &BlobStep| match step.action {
             Action::Copy | Action::Mount { .. } => {
                 self.claims.claim(&(step.blob.digest.clone(), image.repository.clone()))
             }
             Action::Skip | Action::Await => None,
         };
-        let steps = plan.blobs.iter().map(|step| (step.clone(), claim(step))).collect();
+        let mut steps: Vec<_> = std::mem::take(&mut plan.blobs)
+            .into_iter()
+            .map(|step| {
+                let claim = claim(&step);
+                (step, claim)
+            })
+            .collect();
+        if steps.len() > BLOBS_AT_ONCE {
+            // As in the queue: a large blob that starts last delays the end.
+            steps.sort_by_key(|(step, _)| Reverse(step.blob.size));
+        }
         Admitted { rank, steps, plan }
     }
 
@@ -103,9 +116,15 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         bytes: &mut Bytes,
     ) -> Result<(), Error> {
         let Admitted { rank, steps, plan } = admitted;
-        let mut blobs: FuturesUnordered<_> =
-            steps.into_iter().map(|(step, claim)| self.transfer(image, rank, step, claim)).collect();
-        while let Some(more) = blobs.try_next().await? {
+        let mut steps = steps.into_iter();
+        let mut blobs = FuturesUnordered::new();
+        loop {
+            // A blob waits only for blobs of images that were admitted before, so this cannot block them.
+            let room = BLOBS_AT_ONCE - blobs.len();
+            blobs.extend(
+                steps.by_ref().take(room).map(|(step, claim)| self.transfer(image, rank, step, claim)),
+            );
+            let Some(more) = blobs.try_next().await? else { break };
             *bytes = bytes.plus(more);
         }
         self.push_manifests(image, graph, &plan).await
@@ -140,7 +159,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         // A mount transfers no bytes, so it does not count as large.
         let _slot = self.queue.acquire(rank, if mount.is_some() { 0 } else { size }).await;
         self.events.emit(Event::BlobStarted { image: Arc::clone(image), blob: blob.clone() });
-        let how = self.blob(image, &blob, mount.as_ref()).run().await?;
+        // Its state has several KiB, which blobs that wait do not need.
+        let how = Box::pin(self.blob(image, &blob, mount.as_ref()).run()).await?;
         claim.done();
         self.events.emit(Event::BlobFinished { image: Arc::clone(image), blob: blob.clone(), how });
         Ok(match how {
@@ -205,7 +225,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             result => result?,
         }
         if is_shared {
-            pushed.insert(target.clone());
+            pushed.reserve_exact(1);
+            pushed.push(target.clone());
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs::{self, File},
     path::PathBuf,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use super::{
     volumes::{Volume, VolumeSet},
 };
 use crate::{
-    graph::{Graph, Node},
+    graph::{ForeignLayers, Graph, Node},
     lock::{Lock, LockedImage},
     oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target},
 };
@@ -32,10 +33,10 @@ use crate::{
 #[derive(Debug)]
 pub struct Draft {
     pub(crate) layout: Layout,
-    pub(crate) manifests: HashMap<Digest, RawManifest>,
+    pub(crate) manifests: Arc<HashMap<Digest, RawManifest>>,
     pub(crate) roots: HashMap<(Repository, Target), Digest>,
     /// What is attached to the manifests of each repository.
-    pub(crate) attached: HashMap<(Repository, Digest), Vec<Attachment>>,
+    pub(crate) attached: Arc<HashMap<(Repository, Digest), Vec<Attachment>>>,
     /// Blobs that the destination of the bundle already has, with their sizes in bytes.
     pub(crate) absent: HashMap<Digest, u64>,
     /// Those of them that are configs which name a platform: a check of the bundle reads them.
@@ -44,6 +45,7 @@ pub struct Draft {
     pub(crate) trust_blobs: BTreeMap<Digest, Bytes>,
     images: Vec<(Reference, Digest)>,
     index: Bytes,
+    lock: Bytes,
     id: Digest,
 }
 
@@ -102,14 +104,15 @@ impl Draft {
     /// A bundle of these images. `absent` are blobs that its destination already has.
     #[must_use]
     pub fn new(images: &[(&Reference, &Graph)], lock: &Lock, absent: &HashSet<Digest>) -> Self {
-        Self::with_trust(images, lock, absent, None)
+        let foreign_layers = lock.foreign_layers.into();
+        Self::with_trust(images, (lock.to_bytes().into(), foreign_layers), absent, None)
     }
 
-    /// The same with files that say whom to trust. None of their blobs is left out.
+    /// The same, from the bytes of the lock, with files that say whom to trust. None of their blobs is left out.
     #[must_use]
     pub(crate) fn with_trust(
         images: &[(&Reference, &Graph)],
-        lock: &Lock,
+        (lock, foreign_layers): (Bytes, ForeignLayers),
         absent: &HashSet<Digest>,
         trust: Option<&TrustArtifact>,
     ) -> Self {
@@ -117,9 +120,7 @@ impl Draft {
             .iter()
             .filter_map(|(reference, graph)| Some((*reference, graph.root()?.descriptor.clone())))
             .collect();
-        let foreign_layers = lock.foreign_layers.into();
-        let lock = lock.to_bytes();
-        let index = index_of(images, &roots, trust, &Digest::sha256(&lock));
+        let index = Bytes::from(index_of(images, &roots, trust, &Digest::sha256(&lock)));
         let mut closure = Closure::of_graphs(images.iter().map(|(_, graph)| *graph), foreign_layers);
         let trust_blobs = trust.map(|trust| trust.blobs.clone()).unwrap_or_default();
         if let Some(trust) = trust {
@@ -128,8 +129,6 @@ impl Draft {
         let absent: HashSet<Digest> =
             absent.iter().filter(|digest| !trust_blobs.contains_key(*digest)).cloned().collect();
         let layout = Layout::new(&index, Some(&lock), &closure, &absent);
-        // The layout has a copy.
-        drop(lock);
         let left_out = closure.blobs().filter(|blob| absent.contains(&blob.digest));
         let configs = images.iter().flat_map(|(_, graph)| &graph.configs);
         let absent_configs = configs
@@ -157,15 +156,16 @@ impl Draft {
         }
         Self {
             layout,
-            attached,
+            attached: Arc::new(attached),
             absent,
             absent_configs,
             trust_blobs,
-            manifests: closure.manifests.into_iter().collect(),
+            manifests: Arc::new(closure.manifests.into_iter().collect()),
             images: roots.iter().map(|(name, root)| ((*name).clone(), root.digest.clone())).collect(),
             roots: named,
             id: Digest::sha256(&index),
-            index: index.into(),
+            index,
+            lock,
         }
     }
 
@@ -179,6 +179,12 @@ impl Draft {
     #[must_use]
     pub(crate) fn index(&self) -> &Bytes {
         &self.index
+    }
+
+    /// The bytes of its lock.
+    #[must_use]
+    pub(crate) fn lock(&self) -> &Bytes {
+        &self.lock
     }
 
     /// The layout.
@@ -211,12 +217,12 @@ pub(crate) struct ExpectedBundle {
 const MOST_DAMAGED: usize = 16;
 
 impl Draft {
-    /// Fails if files of the output exist and are not this bundle, whole, unfinished or damaged. With `lock`, a bundle of
-    /// the same run without some of the images is permitted as well: more images may fail.
+    /// Fails if files of the output exist and are not this bundle, whole, unfinished or damaged. With `sources`, a bundle
+    /// of a run on the same images without some of them is permitted as well: more images may fail.
     pub(crate) fn check_overwrites_nothing(
         &self,
         output: &Output,
-        lock: Option<&Lock>,
+        sources: Option<&[Reference]>,
     ) -> Result<(), BundleError> {
         output.check_count(self.layout.length())?;
         let files = output.files(self.layout.length());
@@ -228,17 +234,17 @@ impl Draft {
             let size = opened.metadata().ok()?.len();
             Some((path.display().to_string(), Some(opened), size))
         });
-        let mut head = vec![0; self.layout.head().len()];
-        let read = Slices::new(parts.collect()).read_exact_at(&mut head, 0);
-        let damaged = head.iter().zip(self.layout.head()).filter(|(found, written)| found != written).count();
-        if read.is_ok() && damaged <= MOST_DAMAGED {
+        let found = self.layout.head_alteration(&Slices::new(parts.collect()));
+        if found.is_ok_and(|found| found.bytes <= MOST_DAMAGED) {
             return Ok(());
         }
         let other = Bundle::open(&path).ok();
-        let sources = |lock: &Lock| lock.images.iter().map(|image| image.source.clone()).collect::<Vec<_>>();
         let locked = other.as_ref().and_then(|other| other.head().lock.as_ref());
         let is_incomplete = locked.is_some_and(|locked| !locked.images.iter().all(LockedImage::is_confirmed));
-        if is_incomplete && locked.map(sources) == lock.map(sources) {
+        let is_same = |(locked, sources): (&Lock, &[Reference])| {
+            locked.images.iter().map(|image| &image.source).eq(sources)
+        };
+        if is_incomplete && locked.zip(sources).is_some_and(is_same) {
             return Ok(());
         }
         let other = other.map(|other| other.head().id().clone());

@@ -22,6 +22,11 @@ use crate::{
 const MOST_LOCK_VALUES: usize = 300_000;
 const LOCK_VALUES_PER_IMAGE: usize = 120;
 
+/// The most values in the lock of a bundle whose index has so many entries.
+pub(crate) fn most_lock_values(entries: usize) -> usize {
+    MOST_LOCK_VALUES.max(entries.saturating_mul(LOCK_VALUES_PER_IMAGE))
+}
+
 /// Everything before a bundle's blobs.
 #[derive(Debug)]
 pub struct Head {
@@ -46,7 +51,7 @@ impl Head {
         }
         // Short values take many times their length in memory; a real lock's values are digests and names.
         let values = |bytes: &Bytes| bytes.split(|byte| *byte == b',').count();
-        let most = MOST_LOCK_VALUES.max(index.images.len() * LOCK_VALUES_PER_IMAGE);
+        let most = most_lock_values(index.images.len());
         if lock_bytes.as_ref().is_some_and(|bytes| values(bytes) > most) {
             return Err(BundleError::Lock(format!("it has more than {most} values")));
         }
@@ -162,6 +167,6 @@ impl Head {
 
     /// The layout, if this program wrote the bundle.
     pub(crate) fn layout(&self) -> Layout {
-        Layout::new(&self.index_bytes, self.lock_bytes.as_deref(), &self.closure, &self.absent())
+        Layout::new(&self.index_bytes, self.lock_bytes.as_ref(), &self.closure, &self.absent())
     }
 }

@@ -240,13 +240,12 @@ fn unaltered_head(
     }
     let layout = head.layout();
     // Another program may have archived the same files: the bytes between them differ.
-    if scan.position() != layout.head().len() as u64 {
+    if scan.position() != layout.head_length() {
         return Ok(None);
     }
-    let mut begins = vec![0; layout.head().len()];
-    slices.read_exact_at(&mut begins, 0).map_err(|error| BundleError::unreadable(path, error))?;
-    match begins.iter().zip(layout.head()).position(|(found, written)| found != written) {
-        Some(differs) => Err(BundleError::Altered { offset: differs as u64 }),
+    let alteration = layout.head_alteration(slices).map_err(|error| BundleError::unreadable(path, error))?;
+    match alteration.first {
+        Some(offset) => Err(BundleError::Altered { offset }),
         None if !head.index_is_ours() => {
             Err(BundleError::Index("it differs from what was written".to_owned()))
         }

@@ -62,7 +62,7 @@ impl Partial {
         let old = earlier.as_ref().map_or(layout, |(_, old)| old);
         let (complete, started) = if is_new {
             Default::default()
-        } else if old.head() == layout.head() && !journal.exists() {
+        } else if old.has_head_of(layout) && !journal.exists() {
             let complete = intact(&working, layout, meter);
             let started = beginnings(&working, layout, &complete, meter);
             (complete, started)
@@ -91,8 +91,8 @@ fn take_back(output: &Output, draft: &Draft, files: &[OutputFile]) -> Result<(),
         fits.then(|| (path.display().to_string(), Some(opened), file.size))
     });
     let Some(parts) = parts.collect::<Option<_>>() else { return Ok(()) };
-    let mut head = vec![0; draft.layout.head().len()];
-    if Slices::new(parts).read_exact_at(&mut head, 0).is_err() || head != *draft.layout.head() {
+    let found = draft.layout.head_alteration(&Slices::new(parts));
+    if !found.is_ok_and(|found| found.bytes == 0) {
         return Ok(());
     }
     for file in files.iter().take_while(|file| !file.partial.exists()) {

@@ -36,7 +36,9 @@ pub(crate) async fn write<S: Source, W: AsyncWrite + Unpin, H: BuildHasher + Syn
     progress: impl Fn(&Descriptor) -> OnProgress + Sync,
 ) -> Result<(), Error> {
     let layout = draft.layout();
-    send(&mut out, layout.head()).await?;
+    for piece in layout.head_pieces() {
+        send(&mut out, &piece).await?;
+    }
     let progress = &progress;
     let begun = stream::iter(layout.blobs()).map(|entry| async move {
         let known = draft.trust_blobs.get(&entry.blob.digest).cloned();

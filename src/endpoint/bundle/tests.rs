@@ -2,12 +2,13 @@
 
 use std::{fs, io::Write as _};
 
+use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
-use super::{closure::Closure, slices::Extent, *};
+use super::{attachments::ReferrerFields, closure::Closure, slices::Extent, *};
 use crate::{
     endpoint::{Error, Location, Operation, Source},
-    graph::{ForeignLayers, PlatformManifest},
+    graph::{AttachedManifest, ForeignLayers, PlatformManifest},
     lock::{Lock, LockedCopy, LockedImage, Placement},
     oci::{
         Descriptor, Digest, Naming, RawManifest, Reference, Target,
@@ -61,8 +62,9 @@ pub(crate) fn sample() -> Sample {
         platform: format!("linux/{}", child["platform"]["architecture"].as_str().unwrap()).parse().unwrap(),
         digest: child["digest"].as_str().unwrap().parse().unwrap(),
     };
-    let lock = lock_of(&reference, &root, children.iter().map(platform).collect(), &closure).to_bytes();
-    let index = index::write([(&reference, &root)], Some(&Digest::sha256(&lock)));
+    let lock: Bytes =
+        lock_of(&reference, &root, children.iter().map(platform).collect(), &closure).to_bytes().into();
+    let index = index::write([(&reference, &root)], Some(&Digest::sha256(&lock))).into();
     let layout = Layout::new(&index, Some(&lock), &closure, &std::collections::HashSet::new());
     let mut bytes = layout.head().to_vec();
     for entry in layout.blobs() {
@@ -181,6 +183,18 @@ async fn an_archive_and_a_folder_in_any_order_are_read() {
 }
 
 #[test]
+fn the_beginning_comes_in_pieces_that_copy_nothing_large() {
+    let large = Bytes::from(vec![b' '; 1024 * 1024]);
+    let layout = Layout::new(&large, None, &Closure::default(), &std::collections::HashSet::new());
+    let pieces: Vec<Bytes> = layout.head_pieces().collect();
+    assert_eq!(pieces.concat(), layout.head());
+    assert_eq!(layout.head().len() as u64, layout.head_length());
+    assert!(pieces.iter().any(|piece| piece.as_ptr() == large.as_ptr()), "it is not copied");
+    let small = sample().layout;
+    assert_eq!(small.head_pieces().count(), 1, "small files are put together");
+}
+
+#[test]
 fn an_archive_without_the_marker_is_refused_with_what_to_do() {
     let mut builder = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
@@ -212,4 +226,90 @@ fn a_missing_volume_is_named_by_the_stream() {
     let reader = BlobReader::new(slices, Extent { offset: 2, size: 3 });
     let error = reader.stream(0, location).next().now_or_never().unwrap().unwrap().unwrap_err();
     assert!(error.cause.to_string().contains("thoras.tar.001"), "{}", error.cause);
+}
+
+/// A lock and an index of so many images for two platforms. A signature is attached to each of their manifests.
+fn signed_images(count: usize) -> (Lock, Vec<u8>) {
+    let digest = |what: &str, number: usize| Digest::sha256(format!("{what} {number}").as_bytes());
+    let signature_type = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    let placement = Placement {
+        to: None,
+        naming: Naming::Relative,
+        source_prefix: None,
+        chart: None,
+        in_full: std::collections::BTreeSet::new(),
+    };
+    let mut lock = Lock::new(None, placement, &[], ForeignLayers::Optional, &[]);
+    let (mut roots, mut referrers) = (Vec::new(), Vec::new());
+    for number in 0..count {
+        let source: Reference =
+            format!("registry.example.com/organization/team/service-{number:05}:1.20.3-build.7")
+                .parse()
+                .unwrap();
+        let manifests = ["index", "amd64", "arm64"].map(|what| digest(what, number));
+        let mut blobs: Vec<Digest> =
+            (0..12).map(|layer| digest("blob", number * 16 + layer)).chain([Digest::sha256(b"{}")]).collect();
+        blobs.extend((0..3).map(|layer| digest("signature", number * 3 + layer)));
+        lock.blobs.extend(blobs.iter().map(|blob| (blob.clone(), 12_345_678)));
+        let attached = manifests.iter().map(|subject| AttachedManifest {
+            digest: Digest::sha256(subject.as_str().as_bytes()),
+            artifact_type: signature_type.to_owned(),
+            subject: subject.clone(),
+            size: 1234,
+            tag: None,
+        });
+        let attached: Vec<AttachedManifest> = attached.collect();
+        for attached in &attached {
+            let fields = ReferrerFields {
+                artifact_type: Some(signature_type.to_owned()),
+                annotations: [
+                    ("dev.sigstore.bundle.content", "dsse-envelope"),
+                    ("dev.sigstore.bundle.predicateType", "https://sigstore.dev/cosign/sign/v1"),
+                    ("org.opencontainers.image.created", "2026-11-27T12:00:00Z"),
+                ]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            };
+            referrers.push((Descriptor::new(OCI_MANIFEST.into(), attached.digest.clone(), 1234), fields));
+        }
+        roots.push((source.clone(), Descriptor::new(OCI_INDEX.into(), manifests[0].clone(), 1234)));
+        let platform = |name: &str, digest: &Digest| PlatformManifest {
+            platform: name.parse().unwrap(),
+            digest: digest.clone(),
+        };
+        lock.images.push(LockedImage {
+            digest: Some(manifests[0].clone()),
+            media_type: Some(OCI_INDEX.into()),
+            kind: crate::oci::ArtifactKind::Image,
+            optional: false,
+            platforms: vec![platform("linux/amd64", &manifests[1]), platform("linux/arm64", &manifests[2])],
+            waived: Vec::new(),
+            blobs,
+            attached,
+            destinations: vec![LockedCopy { to: None, reference: source.clone(), confirmed: true }],
+            source,
+        });
+    }
+    let index = index::write_with_referrers(
+        roots.iter().map(|(name, root)| (name, root)),
+        referrers.iter().map(|(descriptor, fields)| (descriptor, fields)),
+        Some(&Digest::sha256(&lock.to_bytes())),
+    );
+    (lock, index)
+}
+
+/// Locks and indexes grow with the number of images, so those of a hundred tell what ten thousand need.
+#[test]
+fn the_limits_admit_ten_thousand_signed_images() {
+    const TIMES: u64 = 100;
+    let (lock, index) = signed_images(100);
+    let (bytes, entries) = (lock.to_bytes(), index::images_at_most(&index));
+    assert!(entries >= 400);
+    assert!(index.len() as u64 * TIMES < index::LARGEST, "{} bytes of index", index.len());
+    let limit = index::largest_lock(entries * 100);
+    assert!(bytes.len() as u64 * TIMES < limit, "{} bytes of lock, at most {limit}", bytes.len());
+    let values = bytes.split(|byte| *byte == b',').count();
+    assert!(values * 100 < head::most_lock_values(entries * 100), "{values} values");
+    assert!(bytes.len() as u64 * TIMES < crate::lock::LARGEST_RECEIPT);
+    Head::new(index.into(), Some(bytes.into())).unwrap();
 }

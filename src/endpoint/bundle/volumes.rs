@@ -28,7 +28,7 @@ pub(crate) const BEGINNING: u64 = 64 * 1024;
 const LARGEST: u64 = 160 * 1024 * 1024;
 /// The largest head that an index contains, in bytes. A larger head is only in the first volumes, so that the index
 /// stays small.
-const LARGEST_HEAD: usize = 256 * 1024;
+pub(crate) const LARGEST_HEAD: usize = 256 * 1024;
 /// The most volumes in a set.
 pub(crate) const MOST_VOLUMES: usize = 10_000;
 

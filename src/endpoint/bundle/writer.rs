@@ -8,6 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
 use futures::{StreamExt, stream};
 
 use super::{
@@ -157,7 +158,9 @@ impl Writer {
         });
         let described = described.into_iter().collect::<io::Result<_>>()?;
         let (layout, id) = (self.draft.layout(), self.draft.id().clone());
-        Ok(VolumeSet::new(id, layout.length(), layout.head().clone(), described))
+        let is_small = layout.head_length() <= volumes::LARGEST_HEAD as u64;
+        let head = if is_small { layout.head() } else { Bytes::new() };
+        Ok(VolumeSet::new(id, layout.length(), head, described))
     }
 
     fn tags(&self) -> MutexGuard<'_, HashSet<(Repository, Target)>> {

@@ -65,8 +65,8 @@ fn index_problem(bundle: &Bundle) -> Option<Problem> {
 /// Where the files differ from the head that this program writes for these images. (The head of volumes is read from
 /// their index, so the files are compared with it even if it was read without an error.)
 fn head_problem(bundle: &Bundle, slices: &Slices, layout: &Layout) -> Option<Problem> {
-    let is_cut_off = slices.length() < layout.head().len() as u64;
-    match slices.first_alteration(ArchivePart::Head, layout.head(), 0) {
+    let is_cut_off = slices.length() < layout.head_length();
+    match layout.head_problem(slices) {
         Ok(None) if is_cut_off => {
             let position = slices.position(slices.length());
             Some(Problem::AlteredArchive { part: ArchivePart::Head, position })

@@ -71,8 +71,8 @@ pub(super) struct Written {
     pub(super) kept: u64,
     /// Bytes of blobs left out because the far side has them.
     pub(super) left_out: u64,
-    /// The lock that is in it.
-    pub(super) lock: Lock,
+    /// The bytes of the lock that is in it.
+    pub(super) lock: bytes::Bytes,
     /// Its `index.json`, which a signature signs.
     pub(super) index: bytes::Bytes,
 }
@@ -106,8 +106,14 @@ impl<S: Source> Exporter<S> {
         let mut kept = None;
         while ready(&mut mirrored).next().is_some() {
             let lock = self.lock(&mirrored);
-            let draft = self.draft(&mut mirrored, &lock);
-            if let Some(written) = self.is_there(&output, &draft, &lock).await? {
+            let sources: Option<Vec<Reference>> =
+                self.keep_going.then(|| lock.images.iter().map(|image| image.source.clone()).collect());
+            let draft = self.draft(&mut mirrored, lock);
+            let source = self.pinned(&mirrored, &draft);
+            if !self.keep_going {
+                forget_graphs(&mut mirrored);
+            }
+            if let Some(written) = self.is_there(&output, &draft).await? {
                 for image in ready(&mut mirrored) {
                     image.outcome.status = Status::UpToDate;
                     image.outcome.bytes = Bytes { present: blob_bytes(image), ..Bytes::default() };
@@ -120,12 +126,13 @@ impl<S: Source> Exporter<S> {
                 return Ok(Exported { mirrored, written: Some(written) });
             }
             if kept.is_none() && !self.overwrite {
-                let lock = Some(&lock).filter(|_| self.keep_going);
-                draft.check_overwrites_nothing(&output, lock).map_err(|error| error.failure())?;
+                draft
+                    .check_overwrites_nothing(&output, sources.as_deref())
+                    .map_err(|error| error.failure())?;
             }
             let before = failed(&mirrored);
             let writer = self.open(&output, draft, kept.is_none()).await?;
-            self.copy(&mut mirrored, &writer, &events, kept.is_some()).await;
+            self.copy(&mut mirrored, (source, &writer), &events, kept.is_some()).await;
             kept.get_or_insert(writer.kept());
             if failed(&mirrored) > before && self.keep_going {
                 // The bundle is laid out again without the failed images; everything else is already in place.
@@ -139,7 +146,7 @@ impl<S: Source> Exporter<S> {
             if !self.overwrite {
                 writer.draft().check_overwrites_nothing(&output, None).map_err(|error| error.failure())?;
             }
-            let mut written = written(writer.draft(), lock);
+            let mut written = written(writer.draft());
             written.kept = kept.unwrap_or_default();
             let finishing = "writing everything to disk";
             written.files = blocking(finishing, &*self.events, move |meter| writer.finish(meter)).await?;
@@ -160,10 +167,12 @@ impl<S: Source> Exporter<S> {
             return Ok(Exported { mirrored, written: None });
         }
         let lock = self.lock(&mirrored);
-        let (draft, source) = (self.draft(&mut mirrored, &lock), self.pinned(&mirrored));
+        let draft = self.draft(&mut mirrored, lock);
+        let source = self.pinned(&mirrored, &draft);
         let images = ready(&mut mirrored)
             .filter_map(|image| Some((under_its_own_name(&image.outcome.source), image.graph.as_deref()?)));
         let owners = OwnerOfBlobs::announce(images, draft.layout(), &self.events);
+        forget_graphs(&mut mirrored);
         let progress = |blob: &Descriptor| owners.progress(blob);
         if let Err(error) =
             bundle::stream::write(&draft, &source, &owners.repositories(), out, progress).await
@@ -175,7 +184,7 @@ impl<S: Source> Exporter<S> {
             image.outcome.bytes = Bytes { copied: blob_bytes(image), ..Bytes::default() };
             self.events.emit(Event::Finished { outcome: Arc::new(image.outcome.clone()) });
         }
-        Ok(Exported { mirrored, written: Some(written(&draft, lock)) })
+        Ok(Exported { mirrored, written: Some(written(&draft)) })
     }
 
     /// Resolves every image: reads its manifests, and checks its platforms.
@@ -208,12 +217,15 @@ impl<S: Source> Exporter<S> {
     }
 
     /// A bundle of the images that have not failed.
-    fn draft(&self, mirrored: &mut [Mirrored], lock: &Lock) -> Draft {
+    fn draft(&self, mirrored: &mut [Mirrored], lock: Lock) -> Draft {
+        let foreign_layers = lock.foreign_layers.into();
+        let bytes = lock.to_bytes().into();
+        drop(lock);
         let images: Vec<_> = ready(mirrored)
             .filter_map(|image| Some((&image.outcome.source, image.graph.as_deref()?)))
             .collect();
         let absent = self.contents.base.iter().flat_map(|base| base.blobs.keys().cloned()).collect();
-        Draft::with_trust(&images, lock, &absent, self.contents.trust.as_ref())
+        Draft::with_trust(&images, (bytes, foreign_layers), &absent, self.contents.trust.as_ref())
     }
 
     /// The lock inside the bundle. It is written before the blobs, so it is correct only for a complete bundle.
@@ -223,8 +235,8 @@ impl<S: Source> Exporter<S> {
         let mut lock = Lock::new(chart, placement, platforms, *foreign_layers, mirrored);
         // Blobs that only a failed image needs are neither in the bundle nor left out of it.
         let good = mirrored.iter().filter(|image| image.outcome.failure_kind().is_none());
-        let blobs = good.flat_map(|image| image.graph.iter()).flat_map(|graph| graph.blobs());
-        let needed: HashSet<&Digest> = blobs.map(|blob| &blob.digest).collect();
+        let blobs = good.flat_map(|image| &image.content.blobs);
+        let needed: HashSet<&Digest> = blobs.map(|(digest, _)| digest).collect();
         let base = base.map(|mut base| {
             let is_trust = |digest: &Digest| trust.as_ref().is_some_and(|trust| trust.has(digest));
             base.blobs.retain(|digest, _| needed.contains(digest) && !is_trust(digest));
@@ -241,23 +253,18 @@ impl<S: Source> Exporter<S> {
     }
 
     /// The source, with known manifests cached.
-    fn pinned(&self, mirrored: &[Mirrored]) -> PinnedSource<S> {
+    fn pinned(&self, mirrored: &[Mirrored], draft: &Draft) -> PinnedSource<S> {
         let images =
             mirrored.iter().filter_map(|image| Some((&image.outcome.source, image.graph.as_deref()?)));
-        PinnedSource::new(Arc::clone(&self.source), images)
+        PinnedSource::new(Arc::clone(&self.source), draft, images)
     }
 
-    async fn is_there(
-        &self,
-        output: &Output,
-        draft: &Draft,
-        lock: &Lock,
-    ) -> Result<Option<Written>, Failure> {
+    async fn is_there(&self, output: &Output, draft: &Draft) -> Result<Option<Written>, Failure> {
         let (output, wanted) = (output.clone(), draft.expectation());
         let checking = "reading the existing bundle";
         let work = move |meter: &Meter| Ok(wanted.is_met_by(&output, meter));
         let there = blocking(checking, &*self.events, work).await?;
-        Ok(there.map(|files| Written { files, ..written(draft, lock.clone()) }))
+        Ok(there.map(|files| Written { files, ..written(draft) }))
     }
 
     async fn open(&self, output: &Output, draft: Draft, is_first: bool) -> Result<Arc<Writer>, Failure> {
@@ -285,16 +292,16 @@ impl<S: Source> Exporter<S> {
     async fn copy(
         &self,
         mirrored: &mut [Mirrored],
-        writer: &Arc<Writer>,
+        (source, writer): (PinnedSource<S>, &Arc<Writer>),
         events: &Arc<dyn EventSink>,
         again: bool,
     ) {
         let mappings = ready(mirrored).map(|image| under_its_own_name(&image.outcome.source)).collect();
-        let source = Arc::new(self.pinned(mirrored));
         let options =
             // The first pass has verified the signatures.
             Options { check: Level::Blobs, overwrite: true, dry_run: false, signatures: None, ..self.options.clone() };
-        let copied = mirror(source, Arc::clone(writer), mappings, options, Arc::clone(events)).await;
+        let copied =
+            mirror(Arc::new(source), Arc::clone(writer), mappings, options, Arc::clone(events)).await;
         for (image, copied) in ready(mirrored).zip(copied) {
             let (before, signature) = (image.outcome.bytes, image.outcome.signature.take());
             image.outcome = ImageOutcome { signature, ..copied.outcome };
@@ -315,11 +322,11 @@ impl<S: Source> Exporter<S> {
         let damaged = blocking("reading the bundle back", &*self.events, work).await?;
         let damaged: HashSet<Digest> = damaged.into_iter().collect();
         for image in mirrored.iter_mut().filter(|image| image.outcome.failure_kind().is_none()) {
-            let blobs = image.graph.iter().flat_map(|graph| graph.blobs());
+            let blobs = image.content.blobs.iter().map(|(digest, _)| digest);
             let reason = "the file was read back and has different bytes";
             let problems: Vec<Problem> = blobs
-                .filter(|blob| damaged.contains(&blob.digest))
-                .map(|blob| Problem::CorruptBlob { digest: blob.digest.clone(), reason: reason.to_owned() })
+                .filter(|digest| damaged.contains(*digest))
+                .map(|digest| Problem::CorruptBlob { digest: digest.clone(), reason: reason.to_owned() })
                 .collect();
             if !problems.is_empty() {
                 let failure = Failure::new(
@@ -336,9 +343,10 @@ impl<S: Source> Exporter<S> {
     }
 }
 
-fn written(draft: &Draft, lock: Lock) -> Written {
+fn written(draft: &Draft) -> Written {
     let (id, length, left_out) = (draft.id().clone(), draft.layout().length(), draft.left_out());
-    Written { id, length, files: Vec::new(), kept: 0, left_out, lock, index: draft.index().clone() }
+    let (lock, index) = (draft.lock().clone(), draft.index().clone());
+    Written { id, length, files: Vec::new(), kept: 0, left_out, lock, index }
 }
 
 /// Takes the writer back once no transfer uses it.
@@ -363,13 +371,20 @@ fn is_ready(image: &Mirrored) -> bool {
     image.outcome.failure_kind().is_none() && !image.outcome.is_skipped_optional()
 }
 
+/// Once the bundle is laid out, its draft has everything that is still needed of them.
+fn forget_graphs(mirrored: &mut [Mirrored]) {
+    for image in mirrored {
+        image.graph = None;
+    }
+}
+
 fn failed(mirrored: &[Mirrored]) -> usize {
     mirrored.iter().filter(|image| image.outcome.failure_kind().is_some()).count()
 }
 
 /// The bytes of an image's blobs.
 fn blob_bytes(image: &Mirrored) -> u64 {
-    image.graph.as_deref().map_or(0, Graph::blob_bytes)
+    image.content.blobs.iter().fold(0, |sum, (_, size)| sum.saturating_add(*size))
 }
 
 fn cut_off(error: &Error) -> Failure {

@@ -19,8 +19,24 @@ use crate::{
 pub(super) struct ManifestBudget<S> {
     inner: Arc<S>,
     most: u64,
+    known: Mutex<Known>,
+}
+
+/// The manifests that are known to be needed.
+#[derive(Debug, Default)]
+struct Known {
     /// The size of each manifest that was read, or that an index references.
-    sizes: Mutex<HashMap<Digest, u64>>,
+    sizes: HashMap<Digest, u64>,
+    /// The sum of the sizes.
+    total: u64,
+}
+
+impl Known {
+    /// Sets the size of a manifest. Descriptors may claim any size, so the sum saturates.
+    fn set(&mut self, digest: &Digest, size: u64) {
+        let known = self.sizes.insert(digest.clone(), size).unwrap_or_default();
+        self.total = (self.total - known.min(self.total)).saturating_add(size);
+    }
 }
 
 /// The manifests have more bytes in total than a bundle may have.
@@ -33,23 +49,25 @@ impl EndpointError for OverBudget {}
 impl<S: Source> ManifestBudget<S> {
     /// Permits manifests of `most` bytes in total.
     pub(super) fn new(inner: Arc<S>, most: u64) -> Self {
-        Self { inner, most, sizes: Mutex::default() }
+        Self { inner, most, known: Mutex::default() }
     }
 
     /// How many bytes of manifests are known to be needed, if that is too much.
     pub(super) fn excess(&self) -> Option<u64> {
-        let total = self.sizes.lock().unwrap_or_else(PoisonError::into_inner).values().sum();
+        let total = self.known.lock().unwrap_or_else(PoisonError::into_inner).total;
         (total > self.most).then_some(total)
     }
 
     fn add(&self, manifest: &RawManifest) {
-        let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
-        sizes.insert(manifest.digest().clone(), manifest.size());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.set(manifest.digest(), manifest.size());
         if manifest.media_type().structure() == Structure::Index
             && let Ok(contents) = manifest.contents()
         {
             for child in graph::children(&contents) {
-                sizes.entry(child.digest.clone()).or_insert(child.size);
+                if !known.sizes.contains_key(&child.digest) {
+                    known.set(&child.digest, child.size);
+                }
             }
         }
     }

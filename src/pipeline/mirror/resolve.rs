@@ -140,13 +140,20 @@ impl<S: Source, D: Destination> Run<S, D> {
         Ok(())
     }
 
-    /// Refuses an image that gives something another size than an earlier image of the run.
-    pub(super) fn refuse_other_sizes(&self, graph: &Graph) -> Result<(), Failure> {
+    /// Refuses an image that gives something another size than an earlier image of the run. Afterwards, the digests of
+    /// blobs that images have in common share memory.
+    pub(super) fn refuse_other_sizes(
+        &self,
+        graph: &Graph,
+        content: &mut ImageContent,
+    ) -> Result<(), Failure> {
         let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
         sizes.add(graph.descriptors()).map_err(|error| {
             let message = "its manifests contradict those of another image of this run";
             Failure { causes: vec![error.to_string()], ..Failure::new(Kind::Integrity, message) }
-        })
+        })?;
+        content.blobs.iter_mut().for_each(|(digest, _)| *digest = sizes.shared(digest));
+        Ok(())
     }
 
     pub(super) fn refuse_overwrite(

@@ -266,6 +266,26 @@ fn what_is_attached_to_two_tags_moves_once_and_the_root_comes_by_digest_first() 
     assert_idle(&world);
 }
 
+/// More blobs than one image starts at once, in two tags of one repository: the second waits for those of the first.
+#[test]
+fn hundreds_of_attached_blobs_arrive_once_although_few_are_started_at_once() {
+    const MANY: usize = 600;
+    let world = two_tags();
+    world.at_source(|contents, root| {
+        for number in 0..MANY {
+            attach_to(contents, root, BUNDLE, &format!("signature {number}"));
+        }
+    });
+    let mirrored = mirror_all(&world, Level::Platforms);
+    assert!(mirrored.iter().all(|image| image.outcome.attached.signatures == MANY), "{mirrored:?}");
+    let history = world.destination.history();
+    history.assert_children_first();
+    let commits: BTreeSet<_> = history.commits.iter().collect();
+    assert!(commits.len() > MANY && commits.len() == history.commits.len(), "each blob once");
+    assert_attached_below_tags(&world);
+    assert_idle(&world);
+}
+
 /// A `.sig` tag must not come before the signature of the manifest that it names, nor that signature before the manifest.
 #[test]
 fn a_tagged_attachment_with_a_signature_of_its_own_comes_by_digest_first() {

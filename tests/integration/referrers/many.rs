@@ -24,7 +24,7 @@ const MANY: usize = 1000;
 /// Their manifests have more bytes than are kept.
 const FEW: usize = 300;
 /// What a run remembers of one, in KiB.
-const RECORD: u64 = 3;
+const RECORD: u64 = 2;
 /// By how much the peak differs from run to run, in KiB.
 const NOISE: u64 = 2 * 1024;
 
