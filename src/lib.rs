@@ -147,6 +147,7 @@
 //! | handle a quirk of one registry | `endpoint/registry/capabilities.rs` for what one answer says about all later requests, `endpoint/registry/message_text.rs` if only a text tells |
 //! | change how many images are in progress, or which comes first | `pipeline/mirror/window.rs`, `transfer/queue.rs` |
 //! | change what several destinations share, or when one is left behind | `endpoint/shared_source/`; from standard input: `transfer/fan_out.rs` |
+//! | add the quota of a registry to what a dry run counts | `QUOTAS` in `outcome/requests.rs` |
 //! | limit bytes per second | `endpoint/registry/rate.rs` |
 //! | change when several connections read one blob | `endpoint/registry/download/width.rs` for the rule, `parts.rs` beside it for the parts |
 //! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `endpoint/registry/pace.rs` for the rule |

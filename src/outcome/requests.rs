@@ -65,7 +65,7 @@ pub(crate) struct RegistryRequests {
     #[serde(flatten)]
     pub(crate) requests: PlannedRequests,
     /// The registry's known quotas that apply.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) quotas: Vec<MetQuota>,
 }
 

@@ -150,7 +150,7 @@ pub(crate) struct RunDocument {
     /// Counts over all images.
     pub(super) totals: Totals,
     /// In a dry run: what the run would ask of each registry, and how long it takes at least because of known quotas.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) requests: Vec<RegistryRequests>,
     /// The exit code. It follows from the failures; after a signal it is 130 or 143.
     exit_code: u8,
