@@ -67,7 +67,8 @@ async fn the_rest_comes_from_a_closer_destination_if_there_is_one() {
             close.on("GET", &layer).then(Action::error(403, "DENIED"));
         }
         let gate = Gate::default();
-        hold_uploads(&stalled, &gate);
+        // It asks for the blob when the other destination is done: before, it could only read from the source.
+        stalled.on("POST", "/blobs/uploads/").then(Action::Hold(gate.clone()));
         let to = [&close, &stalled].map(|there| format!("{}/mirror", there.address().host_port));
         let running = sync(&names, &to, &["--platform", "linux/amd64", "--output", "json"]).start();
         running.stderr_line(&format!("at {}/app:1: copied", to[0])).await;
