@@ -188,9 +188,23 @@ impl<S: Source, D: Destination> SharedSource<S, D> {
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let shared = Arc::clone(&self.shared);
-        let source = shared.sources.first().map_or_else(|| Arc::clone(&self.source), Arc::clone);
-        let asking = ask(source);
+        ask(self.shared.sources.first().map_or_else(|| Arc::clone(&self.source), Arc::clone)).boxed()
+    }
+
+    /// The same for a manifest, which takes a request: its time says how close the source is.
+    fn ask_timed<T: Send + 'static, F>(
+        &self,
+        repository: &Repository,
+        ask: impl FnOnce(Arc<S>) -> F,
+    ) -> BoxFuture<'static, Result<T, Error>>
+    where
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let (shared, asking) = (Arc::clone(&self.shared), self.ask(ask));
+        // A chart that was packaged on this machine is in memory.
+        if repository.registry() == "localhost" {
+            return asking;
+        }
         async move { shared.source_answers.of(asking).await }.boxed()
     }
 
@@ -205,7 +219,7 @@ impl<S: Source, D: Destination> SharedSource<S, D> {
         let (asked, asked_tag) = question.clone();
         let shared = Arc::clone(&self.shared);
         let ask = || {
-            self.ask(|source| async move {
+            self.ask_timed(repository, |source| async move {
                 match slot {
                     None => {
                         let digest = source.digest(&asked, &asked_tag).await?;
@@ -234,7 +248,8 @@ impl<S: Source, D: Destination> SharedSource<S, D> {
     ) -> Result<Option<RawManifest>, Error> {
         let question = (repository.clone(), digest.clone());
         let (asked, target) = (repository.clone(), Target::Digest(digest.clone()));
-        let ask = || self.ask(|source| async move { source.manifest(&asked, &target).await });
+        let ask =
+            || self.ask_timed(repository, |source| async move { source.manifest(&asked, &target).await });
         let bytes = |manifest: &Option<RawManifest>| bytes_of(manifest.as_ref());
         self.shared.manifests.get(question, ask, bytes).await
     }
