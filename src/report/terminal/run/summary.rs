@@ -41,8 +41,8 @@ fn request_lines(there: &RegistryRequests, width: Option<usize>) -> Vec<String> 
         }
     };
     let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-    let counts: Vec<String> =
-        counts.into_iter().map(|(count, noun)| units::counted(number(count), noun)).collect();
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts.map(|(count, noun)| units::counted(number(count), noun)).collect();
     let registry = escape(registry);
     let mut lines = vec![broken(format!("requests {preposition} {registry}: {}", counts.join(", ")), width)];
     for MetQuota { action, requests, limit, seconds } in quotas.iter().filter(|met| met.seconds > 0) {
