@@ -37,14 +37,6 @@ impl PlannedRequests {
         }
     }
 
-    /// Those of one side.
-    fn of(self, side: Side) -> Self {
-        match side {
-            Side::Source => Self { manifests_pushed: 0, uploads: 0, mounts: 0, ..self },
-            Side::Destination => Self { manifests_read: 0, blobs_read: 0, ..self },
-        }
-    }
-
     /// How many HTTP requests these are at least: an upload is begun and completed.
     fn total(self) -> u64 {
         let Self { manifests_read, blobs_read, manifests_pushed, uploads, mounts } = self;
@@ -86,18 +78,24 @@ pub(crate) struct MetQuota {
 /// The requests of a dry run, by registry. Without those to the source if images come from a bundle.
 pub(crate) fn by_registry(images: &[ImageOutcome], source_is_registry: bool) -> Vec<RegistryRequests> {
     let mut found: BTreeMap<(Side, String), PlannedRequests> = BTreeMap::new();
+    let mut add = |side: Side, registry: &str, requests: PlannedRequests| {
+        let sum = found.entry((side, registry.to_owned())).or_default();
+        *sum = sum.plus(requests);
+    };
+    // With several destinations, an image is read once for all of them.
+    let mut read: BTreeMap<&Reference, PlannedRequests> = BTreeMap::new();
     for image in images.iter().filter(|image| image.status == Status::Planned) {
         let Some(requests) = image.requests.as_deref() else { continue };
-        let mut add = |side: Side, registry: &str| {
-            let sum = found.entry((side, registry.to_owned())).or_default();
-            *sum = sum.plus(requests.of(side));
-        };
-        if source_is_registry {
-            add(Side::Source, image.source.repository().registry());
-        }
+        let source = read.entry(&image.source).or_default();
+        source.manifests_read = source.manifests_read.max(requests.manifests_read);
+        source.blobs_read = source.blobs_read.max(requests.blobs_read);
         if let Ok(destination) = image.destination.parse::<Reference>() {
-            add(Side::Destination, destination.repository().registry());
+            let requests = PlannedRequests { manifests_read: 0, blobs_read: 0, ..*requests };
+            add(Side::Destination, destination.repository().registry(), requests);
         }
+    }
+    for (source, requests) in read.into_iter().filter(|_| source_is_registry) {
+        add(Side::Source, source.repository().registry(), requests);
     }
     let of_registry = |((side, registry), requests): ((Side, String), PlannedRequests)| {
         let quotas = QUOTAS.iter().filter(|quota| (quota.applies)(&registry, side));
@@ -229,6 +227,18 @@ mod tests {
             [("PutImage", 165, 16), ("InitiateLayerUpload", 90, 0), ("CompleteLayerUpload", 90, 0)]
         );
         assert_eq!(by_registry(&images, false).len(), 1, "a bundle has no quota");
+    }
+
+    #[test]
+    fn several_destinations_share_what_is_read() {
+        let requests =
+            PlannedRequests { manifests_read: 3, blobs_read: 4, uploads: 4, ..PlannedRequests::default() };
+        let less = PlannedRequests { blobs_read: 1, uploads: 1, ..requests };
+        let images = [("a.example.com/x:1", requests), ("b.example.com/x:1", less)]
+            .map(|(to, requests)| image("reg.example.com/x:1", to, requests));
+        let found = by_registry(&images, true);
+        let counts = found.iter().map(|there| (there.requests.blobs_read, there.requests.uploads));
+        assert_eq!(counts.collect::<Vec<_>>(), [(4, 0), (0, 4), (0, 1)]);
     }
 
     #[test]
