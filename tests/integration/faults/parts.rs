@@ -1,13 +1,14 @@
 //! Large blobs that several connections read in parts.
 
 use std::{
+    num::NonZeroU32,
     ops::Range,
     time::{Duration, Instant},
 };
 
 use thoras_mirror::{endpoint::registry::Parts, oci::Digest};
 
-use super::{Case, requests};
+use super::{Case, REPOSITORY, requests};
 use crate::support::{
     images::SampleImage,
     scripted::{Action, Answer, End},
@@ -64,6 +65,28 @@ async fn slow_connections_are_joined_by_others_and_no_byte_is_requested_twice() 
     };
     let most = at.iter().map(during).max();
     assert!((Some(4)..=Some(8)).contains(&most), "{most:?} at once");
+    case.converges().await;
+}
+
+/// One of many machines may make few transfers at first, here all of them of large blobs. Each goes on in its place.
+#[tokio::test]
+async fn large_blobs_do_not_hold_one_transfer_while_they_wait_for_another() {
+    let image = SampleImage::with_layer_size("1", 5 * FIRST);
+    let mut case = Case { jobs: 16, ..Case::with(image).await };
+    case.tuning.parts = Parts { first: FIRST as u64, size: PART as u64 };
+    case.tuning.machines = NonZeroU32::new(8).unwrap();
+    let is_large = |bytes: &[u8]| bytes.len() >= 4 * FIRST;
+    let blobs = case.image.blobs.iter();
+    let (large, small): (Vec<_>, Vec<_>) = blobs.partition(|(_, bytes)| is_large(bytes));
+    assert!(large.len() >= 4, "{} large blobs", large.len());
+    let there = small.into_iter().map(|(digest, bytes)| (digest.clone(), bytes.clone())).collect();
+    case.destination.with_store(|store| store.repository(REPOSITORY).blobs = there);
+    case.source.on("GET", "/blobs/").then(Action::end(End::Paced(10_000)));
+    let ended = tokio::time::timeout(Duration::from_secs(30), case.run()).await;
+    ended.expect("the blobs wait for each other").expect_success();
+    for (digest, bytes) in large {
+        assert_once(&ranges(&case, digest, bytes.len()), bytes.len());
+    }
     case.converges().await;
 }
 

@@ -123,31 +123,34 @@ impl Parts {
     /// Goes on to the next part.
     async fn turn(&mut self) -> Result<(), Error> {
         let sizes = self.host.tuning().parts;
-        let waited = match &self.current {
-            Current::Direct(span) => Some(span.waited()),
-            Current::Early(_) => None,
+        // The permit of a part that is over serves the next one.
+        let (waited, mut spare) = match &mut self.current {
+            Current::Direct(span) => (Some(span.waited()), span.take_permit()),
+            Current::Early(_) => (None, None),
         };
         if self.width.is_untried() && !self.host.pace.has_room_for_parts() {
             // Other transfers fill the network now. Ask again later.
             self.width = Width::default();
-            return self.read_directly(self.next.saturating_add(sizes.first).min(self.blob.size)).await;
+            let end = self.next.saturating_add(sizes.first).min(self.blob.size);
+            return self.read_directly(end, spare).await;
         }
         self.width.adapt(sizes.size, waited);
-        self.request_early_parts();
+        self.request_early_parts(&mut spare);
         if let Some(part) = self.early.pop_front() {
             self.current = Current::Early(part);
-            self.request_early_parts();
+            self.request_early_parts(&mut spare);
             return Ok(());
         }
         let size = if self.width.is_one() { u64::MAX } else { sizes.size };
         let end = self.next.saturating_add(size).min(self.blob.size);
-        self.read_directly(end).await
+        self.read_directly(end, spare).await
     }
 
-    /// Requests parts until enough are being read.
-    fn request_early_parts(&mut self) {
+    /// Requests parts until enough are being read. The first uses the spare permit.
+    fn request_early_parts(&mut self, spare: &mut Option<Permit>) {
         while self.early.len() + 1 < self.width.connections() && self.next < self.blob.size {
-            let Some((permit, in_memory)) = self.permits() else { return };
+            let Some(in_memory) = self.host.part_in_memory() else { return };
+            let Some(permit) = spare.take().or_else(|| self.host.pace.blob_part()) else { return };
             let end = self.next.saturating_add(self.host.tuning().parts.size).min(self.blob.size);
             let span = self.span(permit, end).part();
             let (sender, pieces) = unbounded_channel();
@@ -166,11 +169,6 @@ impl Parts {
         }
     }
 
-    fn permits(&self) -> Option<(Permit, OwnedSemaphorePermit)> {
-        let in_memory = self.host.part_in_memory()?;
-        Some((self.host.pace.blob_part()?, in_memory))
-    }
-
     /// After a part failed: gives up what was requested early.
     async fn read_the_rest_at_once(&mut self) -> Result<(), Error> {
         self.host.capabilities.refuses_parts();
@@ -178,11 +176,14 @@ impl Parts {
         self.tasks.abort_all();
         self.width.settle_at_one();
         self.next = self.delivered;
-        self.read_directly(self.blob.size).await
+        self.read_directly(self.blob.size, None).await
     }
 
-    async fn read_directly(&mut self, end: u64) -> Result<(), Error> {
-        let permit = self.host.pace.blob().await;
+    async fn read_directly(&mut self, end: u64, spare: Option<Permit>) -> Result<(), Error> {
+        let permit = match spare {
+            Some(permit) => permit,
+            None => self.host.pace.blob().await,
+        };
         let mut span = Box::new(self.span(permit, end));
         span.open().await?;
         self.next = span.end();

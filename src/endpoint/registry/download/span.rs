@@ -41,7 +41,8 @@ const INTERRUPTIONS: u32 = 5;
 /// The bytes of a blob from an offset to an end.
 pub(super) struct Span {
     host: Arc<Host>,
-    _permit: Permit,
+    /// Released with the span, unless it is handed on.
+    permit: Option<Permit>,
     /// Whether the registry supports ranges. Otherwise the blob is read again from the start.
     ranges: bool,
     address: Arc<BlobAddress>,
@@ -74,7 +75,7 @@ impl Span {
         let trickle = Trickle::new(host.tuning().stall);
         Self {
             host,
-            _permit: permit,
+            permit: Some(permit),
             ranges: true,
             address,
             blob: blob.clone(),
@@ -107,6 +108,11 @@ impl Span {
     /// Where the answer ends. After the answer of a registry that ignores ranges, this is the end of the blob.
     pub(super) fn end(&self) -> u64 {
         self.end
+    }
+
+    /// Hands on the permission for the transfer. A transfer that waited for another one, and kept its own, could wait for ever.
+    pub(super) fn take_permit(&mut self) -> Option<Permit> {
+        self.permit.take()
     }
 
     /// How long the network was waited for.
