@@ -1,7 +1,8 @@
-//! Forwards methods of [`Source`](super::Source), for sources that change only some of another one.
+//! Forwards methods of [`Source`](super::Source) and [`Destination`](super::Destination), for endpoints that change only some
+//! of another one.
 
-/// Implements methods of `Source` by the same method of a field: `forward!(inner: side, digest, attachments);`. A new
-/// method of the trait is missing in every wrapper until it is listed there or written.
+/// Implements methods of an endpoint by the same method of a field: `forward!(inner: side, digest, attachments);`. A new
+/// method of a trait is missing in every wrapper until it is listed there or written.
 macro_rules! forward {
     ($inner:tt: $($method:ident),+) => {
         $($crate::endpoint::forward!(@ $method $inner);)+
@@ -69,6 +70,16 @@ macro_rules! forward {
             digest: &$crate::oci::Digest,
         ) -> $crate::endpoint::Location {
             self.$inner.blob_location(repository, digest)
+        }
+    };
+    (@ put_manifest $inner:tt) => {
+        async fn put_manifest(
+            &self,
+            repository: &$crate::oci::Repository,
+            target: &$crate::oci::Target,
+            manifest: &$crate::oci::RawManifest,
+        ) -> Result<(), $crate::endpoint::Error> {
+            self.$inner.put_manifest(repository, target, manifest).await
         }
     };
 }

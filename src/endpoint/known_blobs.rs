@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{Begun, BlobStream, Destination, Error, Location, Source, forward};
-use crate::oci::{Descriptor, Digest, RawManifest, Repository, Target};
+use crate::oci::{Descriptor, Digest, Repository};
 
 /// Which repositories of the destination hold which blobs.
 #[derive(Debug, Default)]
@@ -134,6 +134,8 @@ impl<D: Destination> Source for KnownBlobsDestination<D> {
 impl<D: Destination> Destination for KnownBlobsDestination<D> {
     type Sink = D::Sink;
 
+    forward!(destination: put_manifest);
+
     async fn begin_blob(
         &self,
         repository: &Repository,
@@ -148,14 +150,5 @@ impl<D: Destination> Destination for KnownBlobsDestination<D> {
         }
         let known = self.known.first(&blob.digest);
         self.destination.begin_blob(repository, blob, mount.or(known.as_ref())).await
-    }
-
-    async fn put_manifest(
-        &self,
-        repository: &Repository,
-        target: &Target,
-        manifest: &RawManifest,
-    ) -> Result<(), Error> {
-        self.destination.put_manifest(repository, target, manifest).await
     }
 }

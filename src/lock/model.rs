@@ -81,7 +81,7 @@ pub struct Shard {
 
 /// A destination and its naming rule, so that `sync --locked` and repairs give the same names again even if filters
 /// excluded images that contributed to the shared prefix.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Placement {
     /// `REGISTRY[/PATH]`, the value of `--to`; absent in a bundle, which can go anywhere.

@@ -118,7 +118,7 @@ struct Quota {
 /// The quotas that registries publish, or that were seen. Some accounts have others.
 const QUOTAS: &[Quota] = &[
     Quota {
-        applies: |registry, side| is_ecr(registry) && side == Side::Destination,
+        applies: pushes_to_ecr,
         action: "PutImage",
         counted: |requests| requests.manifests_pushed,
         most: 10,
@@ -126,7 +126,7 @@ const QUOTAS: &[Quota] = &[
         limit: "10 per second",
     },
     Quota {
-        applies: |registry, side| is_ecr(registry) && side == Side::Destination,
+        applies: pushes_to_ecr,
         action: "InitiateLayerUpload",
         counted: |requests| requests.uploads,
         most: 100,
@@ -134,7 +134,7 @@ const QUOTAS: &[Quota] = &[
         limit: "100 per second",
     },
     Quota {
-        applies: |registry, side| is_ecr(registry) && side == Side::Destination,
+        applies: pushes_to_ecr,
         action: "CompleteLayerUpload",
         counted: |requests| requests.uploads,
         most: 100,
@@ -169,8 +169,9 @@ const QUOTAS: &[Quota] = &[
     },
 ];
 
-fn is_ecr(registry: &str) -> bool {
-    registry.contains(".dkr.ecr")
+fn pushes_to_ecr(registry: &str, side: Side) -> bool {
+    side == Side::Destination
+        && registry.contains(".dkr.ecr")
         && (registry.ends_with(".amazonaws.com") || registry.ends_with(".amazonaws.com.cn"))
 }
 

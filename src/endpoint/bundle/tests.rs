@@ -11,7 +11,7 @@ use crate::{
     graph::{AttachedManifest, ForeignLayers, PlatformManifest},
     lock::{Lock, LockedCopy, LockedImage, Placement},
     oci::{
-        Descriptor, Digest, Naming, RawManifest, Reference, Target,
+        Descriptor, Digest, RawManifest, Reference, Target,
         media_type::{OCI_INDEX, OCI_MANIFEST},
     },
     problem::Side,
@@ -84,13 +84,7 @@ fn lock_of(
     platforms: Vec<PlatformManifest>,
     closure: &Closure,
 ) -> Lock {
-    let placement = Placement {
-        to: None,
-        naming: Naming::Relative,
-        source_prefix: None,
-        chart: None,
-        in_full: std::collections::BTreeSet::new(),
-    };
+    let placement = Placement::default();
     let required = platforms.iter().map(|manifest| manifest.platform.clone()).collect();
     let mut blobs: Vec<Digest> = closure.blobs().map(|blob| blob.digest.clone()).collect();
     blobs.sort();
@@ -232,13 +226,7 @@ fn a_missing_volume_is_named_by_the_stream() {
 fn signed_images(count: usize) -> (Lock, Vec<u8>) {
     let digest = |what: &str, number: usize| Digest::sha256(format!("{what} {number}").as_bytes());
     let signature_type = "application/vnd.dev.sigstore.bundle.v0.3+json";
-    let placement = Placement {
-        to: None,
-        naming: Naming::Relative,
-        source_prefix: None,
-        chart: None,
-        in_full: std::collections::BTreeSet::new(),
-    };
+    let placement = Placement::default();
     let mut lock = Lock::new(None, placement, &[], ForeignLayers::Optional, &[]);
     let (mut roots, mut referrers) = (Vec::new(), Vec::new());
     for number in 0..count {

@@ -45,7 +45,7 @@ where
         Self { most, inner: Mutex::new(inner) }
     }
 
-    /// The answer, if it is known; otherwise asks, or waits for whoever asked. `bytes` says how much memory an answer takes;
+    /// The answer, if it is known; otherwise asks, or waits for an earlier caller. `bytes` says how much memory an answer takes;
     /// `None` if it must not stay. Failures do not stay either.
     pub(super) async fn get(
         &self,

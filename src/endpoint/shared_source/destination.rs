@@ -104,6 +104,8 @@ impl<S: Source, D: Destination> Source for SharedDestination<S, D> {
 impl<S: Source, D: Destination> Destination for SharedDestination<S, D> {
     type Sink = SharedSink<S, D>;
 
+    forward!(inner: put_manifest);
+
     async fn begin_blob(
         &self,
         repository: &Repository,
@@ -130,15 +132,6 @@ impl<S: Source, D: Destination> Destination for SharedDestination<S, D> {
         };
         upload.succeeded();
         Ok(begun)
-    }
-
-    async fn put_manifest(
-        &self,
-        repository: &Repository,
-        target: &Target,
-        manifest: &RawManifest,
-    ) -> Result<(), Error> {
-        self.inner.put_manifest(repository, target, manifest).await
     }
 }
 

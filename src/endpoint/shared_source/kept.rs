@@ -395,7 +395,7 @@ impl<H: Clone> Kept<H> {
         let mut unasked = Vec::new();
         self.change(id, |read| {
             read.takers.retain(|other| other.id != taker);
-            // Nobody would go on with it.
+            // No destination would go on with it.
             if read.takers.is_empty() && !matches!(read.end, Some(Ok(()))) {
                 unasked.clone_from(&read.unasked);
             }
@@ -435,7 +435,7 @@ impl<H: Clone> Kept<H> {
         }
         known.taken_by |= bit(destination);
         if known.holders.len() == self.destinations.len() {
-            // Nobody will ask.
+            // No destination will ask.
             known.holders = Vec::new();
         }
         let ids = self.by_digest.get(digest).cloned().unwrap_or_default();
@@ -497,7 +497,7 @@ impl<H: Clone> Kept<H> {
         }
     }
 
-    /// Changes a read and counts anew how far each destination is behind. A read that nobody needs is dropped.
+    /// Changes a read and counts anew how far each destination is behind. A read that no destination needs is dropped.
     fn change(&mut self, id: ReadId, change: impl FnOnce(&mut Read<H>)) {
         let Some(read) = self.reads.get_mut(&id) else { return };
         let destinations = &mut self.destinations;

@@ -228,7 +228,7 @@ impl<S: Source, D: Destination> SharedSource<S, D> {
                     Some(slot) => {
                         let manifest = source.manifest(&asked, &Target::Tag(asked_tag)).await?;
                         let digest = manifest.as_ref().map(|manifest| manifest.digest().clone());
-                        // Before anybody learns the digest, and asks for the manifest by it.
+                        // Before other destinations learn the digest, and ask for the manifest by it.
                         if let (Some(digest), Some(bytes)) = (&digest, bytes_of(manifest.as_ref())) {
                             shared.manifests.add((asked, digest.clone()), manifest.clone(), bytes);
                         }

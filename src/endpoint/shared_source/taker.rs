@@ -29,14 +29,14 @@ pub(super) struct Read {
 }
 
 enum Inner {
-    Opening { opening: BoxFuture<'static, Result<BlobStream, Error>>, from: From },
-    Open { stream: BlobStream, from: From },
+    Opening { opening: BoxFuture<'static, Result<BlobStream, Error>>, from: ReadFrom },
+    Open { stream: BlobStream, from: ReadFrom },
     Over,
 }
 
 /// Where a read gets its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
+enum ReadFrom {
     Source,
     /// Another destination.
     Destination(usize),
@@ -126,7 +126,7 @@ impl<S: Source, D: Destination> Taker<S, D> {
                 Some((holder, repository)) => {
                     shared.kept().note_extra_from_destination(*number);
                     let opening = open(shared.readers.get(holder), &repository, blob, *offset);
-                    Inner::Opening { opening, from: From::Destination(holder) }
+                    Inner::Opening { opening, from: ReadFrom::Destination(holder) }
                 }
                 None => Inner::from_source(shared, *number, (repository, blob), *offset),
             };
@@ -152,8 +152,8 @@ impl<S: Source, D: Destination> Taker<S, D> {
 
     /// After a failure: the rest comes from the source, if the failure was that of another destination. Otherwise the read
     /// ends.
-    fn after(&self, error: Error, id: ReadId, from: From) -> Inner {
-        let From::Destination(holder) = from else {
+    fn after(&self, error: Error, id: ReadId, from: ReadFrom) -> Inner {
+        let ReadFrom::Destination(holder) = from else {
             self.shared.kept().end(id, Err(error));
             return Inner::Over;
         };
@@ -212,7 +212,7 @@ impl Inner {
         offset: u64,
     ) -> Self {
         let opening = open(shared.sources.get(number), repository, blob, offset);
-        Self::Opening { opening, from: From::Source }
+        Self::Opening { opening, from: ReadFrom::Source }
     }
 }
 

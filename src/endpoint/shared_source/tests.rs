@@ -155,7 +155,7 @@ async fn a_destination_of_half_the_speed_costs_the_others_a_twentieth() {
     assert_eq!((source.opened(), run.extra_reads(1).reads), (2, 1));
 }
 
-/// Whoever began the read, the others go on with it.
+/// Whichever destination began the read, the others go on with it.
 #[tokio::test(start_paused = true)]
 async fn a_destination_that_fails_takes_nobody_along() {
     let size = 10 * MIB;

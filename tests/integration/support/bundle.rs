@@ -10,7 +10,7 @@ use thoras_mirror::{
         resolve::resolve,
     },
     lock::{Lock, LockedCopy, LockedImage, Placement},
-    oci::{Digest, Naming, Reference, Target},
+    oci::{Digest, Reference, Target},
 };
 
 use super::images::SampleImage;
@@ -38,13 +38,7 @@ impl SampleBundle {
         for image in images {
             read.push((reference(image), graph(image).await));
         }
-        let placement = Placement {
-            to: None,
-            naming: Naming::Relative,
-            source_prefix: None,
-            chart: None,
-            in_full: std::collections::BTreeSet::new(),
-        };
+        let placement = Placement::default();
         let mut lock = Lock::new(None, placement, &[], ForeignLayers::Optional, &[]);
         lock.platforms = platforms.iter().map(|platform| platform.parse().unwrap()).collect();
         lock.images = read.iter().map(|(reference, graph)| locked(reference, graph)).collect();
