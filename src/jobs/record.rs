@@ -89,6 +89,11 @@ pub(super) struct Copied<'a> {
     pub(super) selection: Option<&'a Selection>,
 }
 
+/// The failure of a job without a destination. Requests have at least one.
+pub(super) fn no_destination() -> Failure {
+    Failure::new(Kind::Usage, "--to is empty")
+}
+
 impl CopiedTo<'_> {
     fn are_all_confirmed(&self) -> bool {
         self.images.iter().all(|image| image.outcome.is_confirmed())

@@ -9,6 +9,7 @@ use super::{
     names::{self, ToName, earlier, warn_of_unused_prefix},
     notation,
     own_source::{self, NamedBy},
+    record::no_destination,
 };
 use crate::{
     confirm::Level,
@@ -370,7 +371,7 @@ async fn with_source(
         expectations.extend(here);
     }
     let destinations = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let Some(root) = roots.first().cloned() else { return Err(Failure::new(Kind::Usage, "--to is empty")) };
+    let root = roots.first().cloned().ok_or_else(no_destination)?;
     let (packaged, chart, excluded) = (None, found.chart, Vec::new());
     Ok(Comparison { root, destinations, expectations, chart, packaged, excluded, repair })
 }

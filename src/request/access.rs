@@ -11,10 +11,11 @@ use std::{
     time::Duration,
 };
 
+use futures::future::try_join_all;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    Login, Password, RegistrySettings,
+    Destinations, Login, Password, RegistrySettings,
     network::{self, NamedHost},
     registries::LicenseFrom,
     setting::{Origin, Setting},
@@ -148,6 +149,15 @@ impl Access {
         let credentials = self.with_login(self.credentials()?, Side::Destination, login).await?;
         let state = state_folder(|name| env::var_os(name));
         Ok(self.connector.open(Side::Destination, credentials).with_state(state))
+    }
+
+    /// The registries of all destinations, in their order.
+    pub(crate) async fn destinations(
+        &self,
+        destinations: &Destinations,
+    ) -> Result<Vec<Arc<Registries>>, Failure> {
+        let opened = destinations.iter().map(|destination| self.destination(destination.login.as_ref()));
+        Ok(try_join_all(opened).await?.into_iter().map(Arc::new).collect())
     }
 
     /// Adds the login for the registry of `--to`.

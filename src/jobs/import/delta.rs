@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{Job, Place, parts::Affected, plan::Plan};
+use super::{Job, OpenDestination, parts::Affected, plan::Plan};
 use crate::{
     endpoint::{Error, Meaning, Source, bundle::Bundle, known_blobs::KnownBlobs},
     error::{Failure, Kind},
@@ -31,7 +31,7 @@ impl Job<'_> {
         &self,
         bundle: &Bundle,
         plan: &mut Plan,
-        place: &Place<'_>,
+        destination: &OpenDestination<'_>,
     ) -> Result<Found, Failure> {
         let Some(base) = bundle.head().lock.as_ref().and_then(|lock| lock.base.as_ref()) else {
             return Ok(Found::default());
@@ -41,11 +41,11 @@ impl Job<'_> {
         let missing: Vec<Option<(Digest, Repository)>> = stream::iter(needed)
             .map(|(digest, size, repository)| {
                 let repositories = base.blobs.get(&digest).map_or([].as_slice(), Vec::as_slice);
-                let candidates = place.candidates(repositories, &repository, plan);
+                let candidates = destination.candidates(repositories, &repository, plan);
                 let present = &present;
                 async move {
                     for candidate in candidates {
-                        if place.holds(&candidate, &digest, size, &repository).await? {
+                        if destination.holds(&candidate, &digest, size, &repository).await? {
                             present.add(digest, candidate);
                             return Ok::<_, Error>(None);
                         }
@@ -76,12 +76,12 @@ impl Job<'_> {
     }
 }
 
-impl Place<'_> {
+impl OpenDestination<'_> {
     /// The repository itself, and those that the base names: unchanged if they are below the destination, else under
     /// their mirrored names. The bundle names the base's repositories, so it must not choose among everything that the
     /// importer may read.
     fn candidates(&self, repositories: &[String], repository: &Repository, plan: &Plan) -> Vec<Repository> {
-        let root = &self.destination.root;
+        let root = &self.settings.root;
         let namer = plan.placement.namer(root.clone());
         let mut candidates = vec![repository.clone()];
         // Images of an earlier run keep their names, whatever the rule says.
