@@ -28,8 +28,8 @@ use crate::{
         registry::{
             Connector, NetworkSettings, Registries, Tuning,
             auth::{
-                self, Credential, CredentialError, Credentials, Environment, Found, License, Provenance,
-                Scheme, read_authfile,
+                self, Credential, CredentialError, Credentials, Environment, FoundCredential, License,
+                Provenance, Scheme, read_authfile,
             },
             state_folder,
         },
@@ -195,10 +195,10 @@ impl Access {
         &self,
         root: &Root,
         login: Option<&Login>,
-    ) -> Result<Option<Found>, Failure> {
+    ) -> Result<Option<FoundCredential>, Failure> {
         if let Some(login) = login.filter(|login| login.registry == root.registry()) {
             let provenance = Provenance::Explicit("--to-username".to_owned());
-            return Ok(Some(Found { credential: credential(login)?, provenance }));
+            return Ok(Some(FoundCredential { credential: credential(login)?, provenance }));
         }
         // Keys of files may name a scheme. A registry on loopback that does not run has none yet.
         let origin = match self.connector.origin(Side::Destination, root.registry()).await {

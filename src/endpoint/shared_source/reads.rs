@@ -37,7 +37,7 @@ use crate::{
 pub(super) struct Reads<H> {
     window: u64,
     next_id: u64,
-    reads: HashMap<ReadId, Read<H>>,
+    by_id: HashMap<ReadId, Read<H>>,
     by_digest: HashMap<Digest, Vec<ReadId>>,
     blobs: Blobs,
     /// One for each destination.
@@ -64,7 +64,7 @@ impl<H> Reads<H> {
         Self {
             window,
             next_id: 0,
-            reads: HashMap::new(),
+            by_id: HashMap::new(),
             by_digest: HashMap::new(),
             blobs: Blobs::default(),
             backlogs: iter::repeat_with(Backlog::new).take(destinations).collect(),
@@ -99,7 +99,7 @@ impl<H> Reads<H> {
                 }
             }
         }
-        self.reads.insert(id, read);
+        self.by_id.insert(id, read);
         self.by_digest.entry(digest.clone()).or_default().push(id);
         (id, reader, is_extra)
     }
@@ -116,7 +116,7 @@ impl<H> Reads<H> {
     {
         let behind = self.backlogs.get(destination)?.bytes;
         let can_join = |id: &&ReadId| {
-            self.reads.get(id).is_some_and(|read| {
+            self.by_id.get(id).is_some_and(|read| {
                 let is_reserved = read.reserved_for.contains(&destination);
                 let counted = if is_reserved { read.head - read.start } else { 0 };
                 let behind = behind - counted + read.head.saturating_sub(offset);
@@ -131,13 +131,13 @@ impl<H> Reads<H> {
             self.blobs.note_read(destination, digest);
             self.release(id, destination);
         }
-        let handle = self.reads.get(&id)?.handle.clone();
+        let handle = self.by_id.get(&id)?.handle.clone();
         Some((id, reader, handle))
     }
 
     /// Takes the next bytes. `waker` is woken when a read that must wait may go on.
     pub(super) fn take(&mut self, id: ReadId, reader: ReaderId, waker: &Waker) -> Next {
-        let Some(read) = self.reads.get(&id) else { return Next::LeftBehind };
+        let Some(read) = self.by_id.get(&id) else { return Next::LeftBehind };
         let Some(own) = read.reader(reader) else { return Next::LeftBehind };
         let destination = own.destination;
         if let Some(piece) = read.next_piece(own) {
@@ -166,7 +166,7 @@ impl<H> Reads<H> {
 
     /// Whether a reader has everything so far, and the read goes on.
     pub(super) fn needs_more(&self, id: ReadId, reader: ReaderId) -> bool {
-        let Some(read) = self.reads.get(&id) else { return false };
+        let Some(read) = self.by_id.get(&id) else { return false };
         let is_at_head = |own: &Reader| own.left_at.is_none() && own.offset >= read.head;
         read.end.is_none() && read.reader(reader).is_some_and(is_at_head)
     }
@@ -174,7 +174,7 @@ impl<H> Reads<H> {
     /// Adds a piece that `reader` has read.
     pub(super) fn push(&mut self, id: ReadId, reader: ReaderId, piece: Bytes) {
         let length = piece.len() as u64;
-        let Some(read) = self.reads.get(&id) else { return };
+        let Some(read) = self.by_id.get(&id) else { return };
         if let Some(backlog) = read.extra_for.and_then(|it| self.backlogs.get_mut(it)) {
             backlog.extra.bytes += length;
         }
@@ -189,17 +189,17 @@ impl<H> Reads<H> {
 
     /// How far a read has come.
     pub(super) fn head(&self, id: ReadId) -> u64 {
-        self.reads.get(&id).map_or(0, |read| read.head)
+        self.by_id.get(&id).map_or(0, |read| read.head)
     }
 
     /// Why a read failed, if it did.
     pub(super) fn failure(&self, id: ReadId) -> Option<Error> {
-        self.reads.get(&id)?.end.as_ref()?.as_ref().err().cloned()
+        self.by_id.get(&id)?.end.as_ref()?.as_ref().err().cloned()
     }
 
     /// A reader needs no more. A read without readers ends.
     pub(super) fn stop(&mut self, id: ReadId, reader: ReaderId) {
-        let destination = self.reads.get(&id).and_then(|read| read.reader(reader)).map(|own| own.destination);
+        let destination = self.by_id.get(&id).and_then(|read| read.reader(reader)).map(|own| own.destination);
         let mut reserved_for = Vec::new();
         self.change(id, |read| {
             read.readers.retain(|other| other.id != reader);
@@ -278,7 +278,7 @@ impl<H> Reads<H> {
 
     /// Changes a read and updates how far each destination is behind. Drops the read if no destination needs it.
     fn change(&mut self, id: ReadId, change: impl FnOnce(&mut Read<H>)) {
-        let Some(read) = self.reads.get_mut(&id) else { return };
+        let Some(read) = self.by_id.get_mut(&id) else { return };
         for (destination, bytes) in read.behind() {
             if let Some(backlog) = self.backlogs.get_mut(destination) {
                 backlog.bytes -= bytes;
@@ -293,7 +293,7 @@ impl<H> Reads<H> {
         }
         if read.readers.is_empty() && read.reserved_for.is_empty() {
             let digest = read.digest.clone();
-            self.reads.remove(&id);
+            self.by_id.remove(&id);
             if let Some(ids) = self.by_digest.get_mut(&digest) {
                 ids.retain(|other| *other != id);
                 if ids.is_empty() {

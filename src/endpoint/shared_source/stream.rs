@@ -78,12 +78,12 @@ where
     repository: Repository,
     blob: Descriptor,
     offset: u64,
-    joined: Option<Joined>,
+    joined: Option<JoinedRead>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 /// The read that a stream has joined or begun.
-struct Joined {
+struct JoinedRead {
     id: ReadId,
     reader: ReaderId,
     upstream: Arc<Upstream>,
@@ -102,19 +102,19 @@ impl<S: Source, D: Destination> SharedStream<S, D> {
 
     /// Polls until the read is open.
     pub(super) fn poll_opened(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let Joined { id, upstream, .. } = self.join();
+        let JoinedRead { id, upstream, .. } = self.join();
         let (id, upstream) = (*id, Arc::clone(upstream));
         ready!(self.poll_open(id, &upstream, &mut lock(&upstream.state), context));
         Poll::Ready(self.shared.reads().failure(id).map_or(Ok(()), Err))
     }
 
     /// Joins a read of the blob that still has the bytes from the offset on; without one, begins a read.
-    fn join(&mut self) -> &Joined {
+    fn join(&mut self) -> &JoinedRead {
         let Self { shared, number, repository, blob, offset, joined, .. } = self;
         joined.get_or_insert_with(|| {
             let found = shared.reads().join(*number, &blob.digest, *offset);
             if let Some((id, reader, upstream)) = found {
-                return Joined { id, reader, upstream };
+                return JoinedRead { id, reader, upstream };
             }
             let upstream = Arc::new(Upstream { state: Mutex::new(State::Over), waiting: Arc::default() });
             // Other streams can join from here on. They wait for this lock.
@@ -131,7 +131,7 @@ impl<S: Source, D: Destination> SharedStream<S, D> {
                 None => State::from_source(shared, *number, (repository, blob), *offset),
             };
             drop(state);
-            Joined { id, reader, upstream }
+            JoinedRead { id, reader, upstream }
         })
     }
 
@@ -170,8 +170,8 @@ impl<S: Source, D: Destination> SharedStream<S, D> {
     }
 
     /// Reads one piece for all streams of the read, unless another one has done so meanwhile.
-    fn poll_read(&self, joined: &Joined, context: &mut Context<'_>) -> Poll<()> {
-        let Joined { id, reader, upstream } = joined;
+    fn poll_read(&self, joined: &JoinedRead, context: &mut Context<'_>) -> Poll<()> {
+        let JoinedRead { id, reader, upstream } = joined;
         let mut state = lock(&upstream.state);
         if !self.shared.reads().needs_more(*id, *reader) {
             return Poll::Ready(());
@@ -194,7 +194,7 @@ impl<S: Source, D: Destination> SharedStream<S, D> {
 
     /// Leaves the read. The last reader ends it.
     fn leave(&mut self) {
-        if let Some(Joined { id, reader, upstream }) = self.joined.take() {
+        if let Some(JoinedRead { id, reader, upstream }) = self.joined.take() {
             self.shared.reads().stop(id, reader);
             // The last handle closes the upstream, outside the lock of the reads.
             drop(upstream);
@@ -239,7 +239,7 @@ impl<S: Source, D: Destination> Stream for SharedStream<S, D> {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            let Joined { id, reader, .. } = this.join();
+            let JoinedRead { id, reader, .. } = this.join();
             let (id, reader) = (*id, *reader);
             let next = this.shared.reads().take(id, reader, context.waker());
             match next {

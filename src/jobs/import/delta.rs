@@ -18,7 +18,7 @@ const AT_ONCE: usize = 16;
 
 /// The blobs of the base that were found.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct BaseBlobs {
     /// Where each blob is.
     pub(super) present: KnownBlobs,
     /// Images that need a missing blob.
@@ -32,9 +32,9 @@ impl Job<'_> {
         bundle: &Bundle,
         plan: &mut Plan,
         destination: &OpenDestination<'_>,
-    ) -> Result<Found, Failure> {
+    ) -> Result<BaseBlobs, Failure> {
         let Some(base) = bundle.head().lock.as_ref().and_then(|lock| lock.base.as_ref()) else {
-            return Ok(Found::default());
+            return Ok(BaseBlobs::default());
         };
         let present = KnownBlobs::default();
         let needed: BTreeSet<(Digest, u64, Repository)> = needed(bundle, plan);
@@ -70,7 +70,7 @@ impl Job<'_> {
             Ok(lost.map(|blob| Problem::MissingBlob { digest: blob.digest, size: blob.size }).collect())
         })?;
         if affected.is_empty() || self.request.keep_going {
-            return Ok(Found { present, affected });
+            return Ok(BaseBlobs { present, affected });
         }
         Err(refuse(&missing, &base.id, bundle))
     }

@@ -27,7 +27,7 @@ use super::{
     open_bundle::open,
     own_source::refuse_shared_repositories,
     receipt::ReceiptFile,
-    record::{Copied, CopiedTo, Record, no_destination},
+    record::{Copied, CopiedTo, PendingLock, no_destination},
 };
 use crate::{
     endpoint::{
@@ -54,7 +54,7 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
     let access = Access::open(registries, Arc::clone(&events))?;
     // A bundle needs no license.
     access.warn_of_unused_license([], &*events);
-    let record = Record::prepare((!copy.dry_run).then_some(lock.as_path()))?;
+    let record = PendingLock::prepare((!copy.dry_run).then_some(lock.as_path()))?;
     let receipt = request.receipt.as_ref().map(ReceiptFile::prepare).transpose()?;
     let opened = destinations.iter().zip(access.destinations(destinations).await?);
     let opened: Vec<OpenDestination<'_>> =

@@ -21,7 +21,7 @@ use crate::{
     problem::{Problem, Side},
     transfer::{
         fan_out::{FanOut, PATIENCE},
-        forward::{Forward, Wanted},
+        forward::{Forward, WantedBlobs},
     },
 };
 
@@ -43,7 +43,7 @@ impl Job<'_> {
             let (base, failure) =
                 only_here(self.base(&bundle, &mut plan, destination).await, destinations.len())?;
             let wanted =
-                if failure.is_none() { wanted(&bundle, &plan, &base.present) } else { Wanted::new() };
+                if failure.is_none() { wanted(&bundle, &plan, &base.present) } else { WantedBlobs::new() };
             let (present, pushed) = (base.present, KnownBlobs::default());
             receivers.push(Receiver {
                 destination,
@@ -154,7 +154,7 @@ struct Receiver<'a> {
     present: KnownBlobs,
     /// Blobs that came from the stream.
     pushed: KnownBlobs,
-    wanted: Wanted,
+    wanted: WantedBlobs,
 }
 
 /// Standard input without an additional buffer, because pieces are large.
@@ -172,8 +172,8 @@ fn input() -> Result<tokio::fs::File, Failure> {
 }
 
 /// Each blob that is needed, with the first image that needs it.
-fn wanted(bundle: &Bundle, plan: &Plan, there: &KnownBlobs) -> Wanted {
-    let mut wanted = Wanted::new();
+fn wanted(bundle: &Bundle, plan: &Plan, there: &KnownBlobs) -> WantedBlobs {
+    let mut wanted = WantedBlobs::new();
     for (image, mapping) in plan.images.iter().zip(&plan.mappings) {
         let mapping: Arc<Mapping> = Arc::new(mapping.clone());
         for blob in bundle.head().blobs_below(&image.root) {

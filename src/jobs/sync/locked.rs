@@ -11,7 +11,7 @@ use super::{
         names::{self, name_all},
         own_source::{self, NamedBy},
     },
-    NamedImages, Wanted, checked_sources, contents,
+    ImagesToCopy, NamedImages, checked_sources, contents,
 };
 use crate::{
     endpoint::packaged_chart::PackagedChart,
@@ -28,7 +28,7 @@ pub(super) async fn images(
     chart: Option<&LockedChart>,
     request: &Sync,
     access: &Access,
-) -> Result<Wanted, Failure> {
+) -> Result<ImagesToCopy, Failure> {
     let path = request.lock();
     let lock = Lock::read_with_images(path).map_err(|error| unreadable(&error))?;
     let is_skipped = |image: &&LockedImage| image.optional && image.digest.is_none();
@@ -39,7 +39,7 @@ pub(super) async fn images(
     let roots: Vec<&Root> = request.destinations.roots().collect();
     let foreign_layers = request.foreign_layers || lock.foreign_layers;
     lock.check_foreign_layers(&roots, foreign_layers).map_err(|error| error.failure())?;
-    let mut named = Vec::new();
+    let mut destinations = Vec::new();
     for destination in request.destinations.iter() {
         let root = &destination.root;
         let (placement, namer) = locked_names(&lock, destination, &root.to_string());
@@ -54,15 +54,15 @@ pub(super) async fn images(
         let mappings = at_destination.into_iter().zip(&images).map(unpinned).collect();
         let skipped = skipped.iter().map(|image| skipped_by_the_lock(image, &namer));
         let skipped = skipped.collect::<Result<Vec<_>, _>>()?;
-        named.push(NamedImages { placement, mappings, skipped });
+        destinations.push(NamedImages { placement, mappings, skipped });
     }
-    let sources = checked_sources(&named, request)?;
+    let sources = checked_sources(&destinations, request)?;
     let recorded = images.iter().map(|image| (image.source.clone(), image.attached.clone())).collect();
     let optional = images.iter().filter(|image| image.optional).map(|image| image.source.clone()).collect();
     let contents = contents(request, Some(&lock))?;
-    Ok(Wanted {
+    Ok(ImagesToCopy {
         sources,
-        named,
+        named: destinations,
         optional,
         chart: lock.chart.clone(),
         packaged,

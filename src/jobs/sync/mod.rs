@@ -23,7 +23,7 @@ use super::{
     names::warn_of_unused_prefix,
     notation,
     own_source::refuse_shared_repositories,
-    record::{Copied, CopiedTo, Record, no_destination},
+    record::{Copied, CopiedTo, PendingLock, no_destination},
     sharding::{Division, contents::Contents},
 };
 use crate::{
@@ -52,7 +52,7 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     };
     // A shard pushes its lock instead: several shards may share a folder.
     let writes_lock = !request.copy.dry_run && request.shard.is_none();
-    let record = Record::prepare(writes_lock.then(|| request.lock()))?;
+    let record = PendingLock::prepare(writes_lock.then(|| request.lock()))?;
     let source = access.source()?.with_foreign_layers(wanted.foreign_layers);
     let source = Arc::new(ChartSource::new(source, wanted.packaged.take()));
     let registries = access.destinations(&request.destinations).await?;
@@ -89,7 +89,7 @@ struct NamedImages {
 }
 
 /// What to copy where.
-struct Wanted {
+struct ImagesToCopy {
     sources: Vec<Reference>,
     /// The images and their names, for each destination.
     named: Vec<NamedImages>,
@@ -107,7 +107,7 @@ struct Wanted {
     contents: Contents,
 }
 
-impl Wanted {
+impl ImagesToCopy {
     /// Warns about waivers and a license that no image needs.
     fn warn_of_unused_settings(&self, request: &Sync, access: &Access, events: &dyn EventSink) {
         warn_of_idle_waivers(&request.platforms.waivers(), &self.sources, events);

@@ -6,7 +6,7 @@ use super::{
         names::{self, ToName, earlier},
         own_source::{self, NamedBy},
     },
-    NamedImages, Wanted, checked_sources, contents,
+    ImagesToCopy, NamedImages, checked_sources, contents,
 };
 use crate::{
     enumerate::Selection,
@@ -22,7 +22,7 @@ pub(super) async fn images(
     request: &Sync,
     access: &Access,
     events: &dyn EventSink,
-) -> Result<Wanted, Failure> {
+) -> Result<ImagesToCopy, Failure> {
     let found = enumerate(selection, request.copy.strict, access, events).await?;
     let earlier = earlier(request.lock(), events);
     let mut named = Vec::new();
@@ -41,7 +41,7 @@ pub(super) async fn images(
         let checked = lock.check_foreign_layers(&roots, request.foreign_layers);
         checked.map_err(|error| error.failure())?;
     }
-    Ok(Wanted {
+    Ok(ImagesToCopy {
         sources,
         named,
         optional: found.optional(),

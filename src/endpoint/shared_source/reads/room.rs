@@ -20,7 +20,7 @@ impl<H> Reads<H> {
     /// Until when a read must wait for destinations without room; `None` if it need not wait. The read goes on without the
     /// destinations whose patience is used up.
     pub(super) fn wait_for_others(&mut self, id: ReadId, reader: ReaderId) -> Option<Instant> {
-        let read = self.reads.get(&id)?;
+        let read = self.by_id.get(&id)?;
         let mut others: Vec<usize> = read.other_destinations(reader).collect();
         let uploading = |other: &&usize| self.is_uploading(**other, &read.digest);
         others.extend(read.reserved_for.iter().filter(uploading));
@@ -40,7 +40,7 @@ impl<H> Reads<H> {
 
     /// Leaves the destinations behind that have no room for so many more bytes of a read.
     pub(super) fn leave_behind_if_full(&mut self, id: ReadId, reader: ReaderId, bytes: u64) {
-        let Some(read) = self.reads.get(&id) else { return };
+        let Some(read) = self.by_id.get(&id) else { return };
         let mut others: Vec<usize> = read.other_destinations(reader).collect();
         others.extend(&read.reserved_for);
         for other in others {
@@ -62,11 +62,11 @@ impl<H> Reads<H> {
             let is_large = |read: &Read<H>| {
                 read.reserved_for.contains(&destination) && read.head - read.start + bytes > self.window / 2
             };
-            if self.reads.get(&besides).is_some_and(is_large) {
+            if self.by_id.get(&besides).is_some_and(is_large) {
                 return false;
             }
             let is_idle = |id: &ReadId| {
-                *id != besides && self.reads.get(id).is_none_or(|read| !backlog.is_uploading(&read.digest))
+                *id != besides && self.by_id.get(id).is_none_or(|read| !backlog.is_uploading(&read.digest))
             };
             let Some(oldest) = backlog.reserved.iter().copied().find(is_idle) else { return false };
             self.release(oldest, destination);

@@ -62,7 +62,7 @@ async fn a_destination_that_asks_in_time_gets_every_byte_even_of_a_read_that_is_
     assert_eq!(drain(&mut reads, second), 300, "it has the first 100 bytes");
     assert!(matches!(take(&mut reads, second), Next::End));
     reads.stop(second.0, second.1);
-    assert!(reads.reads.is_empty() && reads.by_digest.is_empty() && reads.backlogs[1].reserved.is_empty());
+    assert!(reads.by_id.is_empty() && reads.by_digest.is_empty() && reads.backlogs[1].reserved.is_empty());
     assert_eq!(bytes(&reads), [0, 0]);
 }
 
@@ -113,7 +113,7 @@ async fn the_oldest_reserved_blobs_make_room() {
         reads.end(read.0, Ok(()));
         reads.stop(read.0, read.1);
         reads.end_upload(0, &digest(blob));
-        assert!(bytes(&reads)[1] <= 1000 && reads.reads.len() <= 3, "{:?}", bytes(&reads));
+        assert!(bytes(&reads)[1] <= 1000 && reads.by_id.len() <= 3, "{:?}", bytes(&reads));
     }
     assert!(join(&mut reads, 1, 96, 0).is_none());
     for blob in 97..100 {
@@ -143,7 +143,7 @@ async fn a_destination_that_leaves_or_has_the_blob_delays_nothing() {
     assert_eq!(reads.holders(&digest(1)).len(), 1);
     // Without a reader, an unfinished read ends.
     reads.stop(read.0, read.1);
-    assert!(reads.reads.is_empty());
+    assert!(reads.by_id.is_empty());
 }
 
 /// What can happen.
@@ -248,7 +248,7 @@ proptest! {
                 reads.end_upload(destination, &digest(blob));
             }
             (0..3).for_each(|destination| reads.leave(destination));
-            assert!(reads.reads.is_empty() && reads.by_digest.is_empty());
+            assert!(reads.by_id.is_empty() && reads.by_digest.is_empty());
             assert_eq!(bytes(&reads), [0, 0, 0]);
         });
     }
