@@ -89,7 +89,7 @@ pub(crate) struct Serve {
     #[arg(help_heading = "How to serve", long)]
     pub read_only: bool,
 
-    /// Accept manifests although some of what they reference was not pushed
+    /// Accept manifests even if some of what they reference has not been pushed
     #[arg(help_heading = "How to serve", hide_short_help = true, long, conflicts_with = "read_only")]
     pub allow_sparse: bool,
 
