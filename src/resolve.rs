@@ -39,29 +39,6 @@ const LARGEST_CONFIG: u64 = 8 * 1024 * 1024;
 /// The largest config that is kept in memory, in bytes. Real configs have a few thousand bytes.
 const LARGEST_KEPT: u64 = 64 * 1024;
 
-/// The root of an image.
-pub enum RootManifest {
-    /// It has just been read.
-    Read(RawManifest),
-    /// It is known from another endpoint.
-    Known(Box<Node>),
-}
-
-impl From<RawManifest> for RootManifest {
-    fn from(manifest: RawManifest) -> Self {
-        Self::Read(manifest)
-    }
-}
-
-impl RootManifest {
-    pub fn descriptor(&self) -> Descriptor {
-        match self {
-            Self::Read(manifest) => manifest.descriptor(),
-            Self::Known(node) => node.descriptor.clone(),
-        }
-    }
-}
-
 /// How a graph is read.
 struct Reader<'a, S> {
     endpoint: &'a S,
@@ -78,7 +55,7 @@ struct Reader<'a, S> {
 pub async fn resolve<S: Source>(
     source: &S,
     repository: &Repository,
-    root: impl Into<RootManifest>,
+    root: RawManifest,
     known: &KnownManifests,
     keep: ManifestBytes,
 ) -> Result<Graph, Error> {
@@ -91,7 +68,7 @@ pub async fn resolve<S: Source>(
 pub(crate) async fn resolve_with_attached<S: Source, M: Source>(
     source: &S,
     repository: &Repository,
-    root: impl Into<RootManifest>,
+    root: RawManifest,
     known: &KnownManifests,
     keep: ManifestBytes,
     wanted: AttachedToRead<'_, M>,
@@ -100,7 +77,7 @@ pub(crate) async fn resolve_with_attached<S: Source, M: Source>(
     let (announced, subjects) = mpsc::unbounded();
     let crawl = Crawl::new(&reader, wanted);
     let ((mut graph, unusable), found) =
-        tokio::try_join!(reader.read(root.into(), Some(announced)), crawl.run(subjects))?;
+        tokio::try_join!(reader.read(root, Some(announced)), crawl.run(subjects))?;
     found.add_to(&mut graph);
     if let Some(error) = unusable {
         return Err(error);
@@ -120,9 +97,9 @@ pub async fn survey<S: Source>(
     repository: &Repository,
     root: RawManifest,
 ) -> Result<Graph, Error> {
-    let (known, keep) = (KnownManifests::new(), ManifestBytes::Small);
-    let reader = Reader { endpoint, repository, known: &known, keep, uses_inline_data: false };
-    Ok(reader.read(root.into(), None).await?.0)
+    let known = KnownManifests::new();
+    let reader = Reader::of_survey(endpoint, repository, &known);
+    Ok(reader.read(root, None).await?.0)
 }
 
 /// Like [`survey`], but determines no platforms and therefore reads no config.
@@ -131,20 +108,25 @@ pub(crate) async fn survey_manifests<S: Source>(
     repository: &Repository,
     root: RawManifest,
 ) -> Result<Graph, Error> {
-    let (known, keep) = (KnownManifests::new(), ManifestBytes::Small);
-    let reader = Reader { endpoint, repository, known: &known, keep, uses_inline_data: false };
-    Ok(reader.walk(root.into(), None).await?.0)
+    let known = KnownManifests::new();
+    let reader = Reader::of_survey(endpoint, repository, &known);
+    Ok(reader.walk(root, None).await?.0)
 }
 
 /// A requested child: missing, invalid or read.
 type ChildResult = (Descriptor, Option<Result<Node, Error>>);
 
-impl<S: Source> Reader<'_, S> {
+impl<'a, S: Source> Reader<'a, S> {
+    /// Reads what an endpoint really has.
+    fn of_survey(endpoint: &'a S, repository: &'a Repository, known: &'a KnownManifests) -> Self {
+        Self { endpoint, repository, known, keep: ManifestBytes::Small, uses_inline_data: false }
+    }
+
     /// The graph, and the error of the first invalid manifest or config. `announced` receives the digest of every
     /// manifest as soon as it is known.
     async fn read(
         &self,
-        root: RootManifest,
+        root: RawManifest,
         announced: Option<UnboundedSender<Digest>>,
     ) -> Result<(Graph, Option<Error>), Error> {
         let (mut graph, unusable) = self.walk(root, announced).await?;
@@ -155,7 +137,7 @@ impl<S: Source> Reader<'_, S> {
     /// The manifests without their platforms, and the error of the first invalid one.
     async fn walk(
         &self,
-        root: RootManifest,
+        root: RawManifest,
         announced: Option<UnboundedSender<Digest>>,
     ) -> Result<(Graph, Option<Error>), Error> {
         let Self { endpoint, repository, .. } = self;
@@ -169,10 +151,7 @@ impl<S: Source> Reader<'_, S> {
         let descriptor = root.descriptor();
         let root_digest = descriptor.digest.clone();
         announce(&root_digest);
-        let node = match root {
-            RootManifest::Read(manifest) => self.opened(&descriptor, manifest),
-            RootManifest::Known(node) => Ok(*node),
-        };
+        let node = self.opened(&descriptor, root);
         let mut level = vec![(descriptor, Some(node))];
         for _ in 0..=DEEPEST {
             let wanted =

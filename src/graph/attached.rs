@@ -195,12 +195,6 @@ impl AttachedCounts {
         let words: Vec<String> = self.named().map(|(count, _, short)| format!("{count}{short}")).collect();
         if words.is_empty() { "-".to_owned() } else { words.join(",") }
     }
-
-    /// The number of all attached manifests.
-    #[must_use]
-    pub fn total(&self) -> usize {
-        self.signatures + self.attestations + self.sboms + self.others
-    }
 }
 
 /// Which attached manifests are wanted: `--referrers`.

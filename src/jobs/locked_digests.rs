@@ -41,8 +41,7 @@ impl KeptLock<'_> {
                 let digest = if let Some(digest) = reference.digest() {
                     Some(digest.clone())
                 } else {
-                    let tag = reference.tag().unwrap_or("latest");
-                    source.digest(mapping.source.repository(), tag).await.ok().flatten()
+                    source.digest(mapping.source.repository(), reference.tag_or_latest()).await.ok().flatten()
                 };
                 digest.map(|digest| (mapping.source.clone(), digest))
             })

@@ -37,7 +37,7 @@ impl Lock {
             let full = name.repository().to_string();
             let below = full.strip_prefix(first)?.strip_prefix('/')?;
             let repository: Repository = format!("{root}/{below}").parse().ok()?;
-            Reference::tagged(repository, name.tag().unwrap_or("latest")).ok()
+            Reference::tagged(repository, name.tag_or_latest()).ok()
         };
         let names = self.copies_at(first).filter_map(|(source, name)| Some((source, moved(name)?)));
         Some(RecordedNames { placement, names: names.collect() })

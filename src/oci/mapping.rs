@@ -126,6 +126,12 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// Copies `source` to the repository and the tag of `destination`.
+    pub(crate) fn to(source: Reference, destination: &Reference) -> Self {
+        let (repository, tag) = (destination.repository().clone(), destination.tag_or_latest().to_owned());
+        Self { source, pinned: None, repository, tag }
+    }
+
     /// The reference to read from the source.
     #[must_use]
     pub fn pull(&self) -> Reference {
@@ -233,8 +239,7 @@ impl Namer {
     /// Names one image's destination.
     pub fn map(&self, source: &Reference) -> Result<Mapping, MappingError> {
         if let Some(destination) = self.kept.get(source) {
-            let (repository, tag) = (destination.repository().clone(), destination.tag().unwrap_or("latest"));
-            return Ok(Mapping { source: source.clone(), pinned: None, repository, tag: tag.to_owned() });
+            return Ok(Mapping::to(source.clone(), destination));
         }
         if self.in_full.contains(source) { self.in_full(source) } else { self.by_rule(source) }
     }

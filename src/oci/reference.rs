@@ -105,6 +105,12 @@ impl Reference {
         self.tag.as_deref()
     }
 
+    /// The tag, or `latest` if there is only a digest.
+    #[must_use]
+    pub(crate) fn tag_or_latest(&self) -> &str {
+        self.tag().unwrap_or("latest")
+    }
+
     /// The digest, if one was written.
     #[must_use]
     pub fn digest(&self) -> Option<&Digest> {

@@ -1,6 +1,6 @@
 //! The requests that a dry run expects, and the quotas of registries that they meet.
 //!
-//! Only what registries limit is counted. A run sends more: tokens, checks of what exists, pieces of large blobs.
+//! It counts only what registries limit. A run sends more requests: for tokens, existence checks, pieces of large blobs.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ impl PlannedRequests {
         }
     }
 
-    /// How many HTTP requests these are at least: an upload is begun and completed.
+    /// The minimum number of HTTP requests: an upload takes two, to begin and to complete it.
     fn total(self) -> u64 {
         let Self { manifests_read, blobs_read, manifests_pushed, uploads, mounts } = self;
         let parts = [manifests_read, blobs_read, manifests_pushed, uploads, uploads, mounts];
@@ -71,11 +71,11 @@ pub(crate) struct MetQuota {
     pub(crate) requests: u64,
     /// What it permits: `10 per second`.
     pub(crate) limit: &'static str,
-    /// How long the run takes at least because of that, in seconds.
+    /// The minimum duration of the run under this quota, in seconds.
     pub(crate) seconds: u64,
 }
 
-/// The requests of a dry run, by registry. Without those to the source if images come from a bundle.
+/// The requests of a dry run, by registry; without those to the source if the images come from a bundle.
 pub(crate) fn by_registry(images: &[ImageOutcome], source_is_registry: bool) -> Vec<RegistryRequests> {
     let mut found: BTreeMap<(Side, String), PlannedRequests> = BTreeMap::new();
     let mut add = |side: Side, registry: &str, requests: PlannedRequests| {
@@ -115,7 +115,7 @@ struct Quota {
     limit: &'static str,
 }
 
-/// The quotas that registries publish, or that were seen. Some accounts have others.
+/// The quotas that registries publish, or that were observed. Some accounts have others.
 const QUOTAS: &[Quota] = &[
     Quota {
         applies: pushes_to_ecr,
@@ -176,7 +176,7 @@ fn pushes_to_ecr(registry: &str, side: Side) -> bool {
 }
 
 impl Quota {
-    /// After the first `most`, which may be sent at once, the others come at the permitted rate.
+    /// The first `most` may be sent at once; the others follow at the permitted rate.
     fn met_by(&self, requests: PlannedRequests) -> MetQuota {
         let requests = (self.counted)(requests);
         let later = requests.saturating_sub(self.most);
@@ -191,13 +191,7 @@ mod tests {
     use crate::oci::Mapping;
 
     fn image(source: &str, destination: &str, requests: PlannedRequests) -> ImageOutcome {
-        let destination: Reference = destination.parse().unwrap();
-        let mapping = Mapping {
-            source: source.parse().unwrap(),
-            pinned: None,
-            repository: destination.repository().clone(),
-            tag: destination.tag().unwrap().to_owned(),
-        };
+        let mapping = Mapping::to(source.parse().unwrap(), &destination.parse().unwrap());
         ImageOutcome { requests: Some(Box::new(requests)), ..ImageOutcome::new(&mapping, Status::Planned) }
     }
 

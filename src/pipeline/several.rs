@@ -1,5 +1,5 @@
-//! Mirrors images to several destinations at the same time. Each has a pipeline of its own, so none can delay or fail
-//! another one; what they read is shared by [`crate::endpoint::shared_source`].
+//! Mirrors images to several destinations concurrently. Each has its own pipeline, so none can delay or fail another one;
+//! they share what they read through [`crate::endpoint::shared_source`].
 
 use std::{
     collections::HashSet,
@@ -26,7 +26,7 @@ pub(crate) struct Target<S, D> {
     pub(crate) options: Options,
 }
 
-/// What arrived at one destination, and after which time.
+/// What arrived at one destination, and how long it took.
 pub(crate) struct Arrived {
     pub(crate) images: Vec<Mirrored>,
     pub(crate) time: Duration,
@@ -52,8 +52,7 @@ pub(crate) async fn mirror_to_each<S: Source, D: Destination>(
     .await
 }
 
-/// Passes on the events of several pipelines as those of one run: it starts once, and what several of them warn of is
-/// said once.
+/// Passes on the events of several pipelines as those of one run: it starts once, and repeats no warning.
 pub(crate) struct OneRun {
     inner: Arc<dyn EventSink>,
     warned: Mutex<HashSet<(Option<Reference>, String)>>,

@@ -16,7 +16,7 @@ use futures::{
     stream::FuturesUnordered,
 };
 
-use super::{Reader, RootManifest};
+use super::Reader;
 use crate::{
     endpoint::{Cause, EndpointError, Error, Location, Operation, Source},
     error::{escape, hide_repeated},
@@ -332,7 +332,7 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
         }
         // A tag is compared entry by entry with that at the destination.
         let whole = matches!(attachment.link, Link::Tag(_)).then(|| manifest.clone());
-        let (below, unusable) = self.reader.walk(RootManifest::Read(manifest), None).await?;
+        let (below, unusable) = self.reader.walk(manifest, None).await?;
         if let Some(error) = unusable {
             return Ok(Err(escape(&error.to_string())));
         }

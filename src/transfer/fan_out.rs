@@ -1,7 +1,7 @@
 //! Passes on one stream of blobs, which can be read only once, to several destinations.
 //!
 //! Each destination may be a few MiB behind the stream. If one is further behind, the stream waits for it, because what it
-//! misses cannot be read again; but not for ever: [`PATIENCE`].
+//! misses cannot be read again, but no longer than [`PATIENCE`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,8 +16,8 @@ use crate::{
 
 /// How many bytes a destination may be behind.
 const WINDOW: usize = 8 * 1024 * 1024;
-/// How long the stream waits for a destination that takes nothing, such as a registry that stores a large blob. Then it goes
-/// on without it.
+/// How long the stream waits for a destination that takes nothing, for example a registry that is storing a large blob.
+/// Then it goes on without that destination.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The beginning of a stream that several destinations receive.
@@ -30,7 +30,7 @@ pub(crate) struct FanOut {
 pub(crate) struct Feed {
     items: mpsc::UnboundedReceiver<Item>,
     room: Arc<Semaphore>,
-    /// The next blob, if its header came before the current one was read to its end.
+    /// The next blob, if its header arrived before the current blob was read to its end.
     next: Option<(Digest, u64, Location)>,
     location: Option<Location>,
 }
@@ -57,7 +57,7 @@ struct LeftBehind(Duration);
 impl EndpointError for LeftBehind {}
 
 impl FanOut {
-    /// A stream for so many destinations.
+    /// A stream for this many destinations.
     pub(crate) fn new(destinations: usize, patience: Duration) -> (Self, Vec<Feed>) {
         let pair = || {
             let (sender, items) = mpsc::unbounded_channel();

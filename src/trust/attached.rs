@@ -19,7 +19,7 @@ pub(crate) const SIGNATURE_TAG_SUFFIX: &str = ".sig";
 /// The largest layer that is read as a signature, in bytes. Attestations may hold whole SBOMs.
 const LARGEST_SIGNATURE: u64 = 32 * 1024 * 1024;
 
-/// A manifest that is attached to an image, with the bytes of those of its layers that [`signature_layers`] names.
+/// A manifest that is attached to an image, with the bytes of the layers that [`signature_layers`] names.
 #[derive(Debug, Clone)]
 pub struct Attached {
     by: AttachedBy,
@@ -67,7 +67,7 @@ impl Attached {
                 .filter(|layer| is_simple_signing(layer))
                 .filter_map(|layer| {
                     let annotations = layer.annotations().clone().unwrap_or_default();
-                    // cosign reads the other layers as signatures, too, and fails for want of this annotation.
+                    // cosign reads the other layers as signatures, too, and fails because they lack this annotation.
                     let signature = annotations.get("dev.cosignproject.cosign/signature")?.clone();
                     let annotation =
                         |name: &str| annotations.get(name).filter(|text| !text.is_empty()).cloned();

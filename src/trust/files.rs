@@ -1,4 +1,4 @@
-//! Trusted roots, public keys and a policy that come together, for example in a bundle, instead of from paths.
+//! Trusted roots, public keys and a policy that come as a set, for example in a bundle, instead of from paths.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use crate::{
     signing::{KeyError, PublicKey},
 };
 
-/// The folder of their paths in a policy and in messages. No such folder is ever read.
+/// The folder that their paths have in a policy and in messages. It is never read.
 const FOLDER: &str = "bundle:";
 
 /// What a file is.
@@ -154,8 +154,8 @@ impl TrustFiles {
         }
     }
 
-    /// What they require of images: the policy if there is one, else a signature by one of the keys. `None` if they only
-    /// have trusted roots. `root` is a trusted root that the user named.
+    /// What they require of images: the policy if there is one, otherwise a signature by one of the keys. `None` if there
+    /// are only trusted roots. `root` is a trusted root that the user named.
     pub(crate) fn policy(&self, root: Option<&Path>, ignore_log: bool) -> Result<Option<Policy>, Failure> {
         if let Some(name) = self.of(TrustFileKind::Policy).next() {
             if ignore_log {

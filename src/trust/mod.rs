@@ -1,6 +1,6 @@
 //! Whether the signatures attached to an image satisfy the user's policy, before anything is copied.
 //!
-//! It agrees with `cosign verify` and sends no request: a job reads what is attached to an image and asks.
+//! It agrees with `cosign verify` and sends no requests: a job reads what is attached to an image and passes it in.
 //!
 //! - [`Policy`]: which images need whose signature; built from flags, or read from a file ([`Policy::from_file`]);
 //! - [`TrustFiles`]: a policy, keys and trusted roots that come together, for example in a bundle;
@@ -11,8 +11,8 @@
 //! For signatures of the Notary Project, the policy says what the program `notation` must trust; a job runs it
 //! ([`NotationProgram`]).
 //!
-//! All other cryptography is that of `sigstore-verify`, behind [`sigstore`]. A build without the feature `verify-signatures`
-//! parses policies and reports that it cannot verify them.
+//! `sigstore-verify`, behind [`sigstore`], does all other cryptography. A build without the feature `verify-signatures`
+//! parses policies and reports that it cannot verify signatures.
 //!
 //! Like cosign, a policy is about the manifest that the reference names: the digests in an index cover its children, so
 //! a signature of the index is enough, and a signature of one of its children is not.

@@ -1,5 +1,5 @@
-//! Signatures of the Notary Project. The program `notation` verifies them; this module says what it must trust, and what
-//! it is asked.
+//! Signatures of the Notary Project. The program `notation` verifies them; this module says what `notation` must trust and
+//! which signature it verifies.
 
 use std::{fs, path::Path};
 

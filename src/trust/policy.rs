@@ -12,11 +12,11 @@ use crate::oci::Reference;
 pub struct Policy {
     /// The first rule that matches an image decides.
     pub rules: Vec<Rule>,
-    /// What about images that no rule matches.
+    /// What happens to images that no rule matches.
     pub otherwise: UnlistedImages,
 }
 
-/// What about images that no rule matches.
+/// What happens to images that no rule matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnlistedImages {
     /// They are rejected: nothing says whose signature they need.
@@ -55,7 +55,7 @@ impl Requirement {
         }
     }
 
-    /// The same requirement; the trusted root that it lacks is this one.
+    /// The same requirement, with this trusted root if it names none.
     pub(crate) fn with_default_root(mut self, root: Option<PathBuf>) -> Self {
         if self.lacks_root()
             && let Self::Keys(Keys { trusted_root, .. }) | Self::Identity(Identity { trusted_root, .. }) =
@@ -83,7 +83,7 @@ pub struct Keys {
 pub struct Identity {
     /// The certificate's subject: an email address or a URI.
     pub subject: Matcher,
-    /// Who vouched for it: the URL of an issuer of identity tokens.
+    /// The issuer of its identity token, a URL.
     pub issuer: Matcher,
     /// Accept a certificate that is in no certificate transparency log.
     pub ignore_certificate_log: bool,
@@ -110,7 +110,7 @@ pub struct NotationRequirement {
 pub enum Matcher {
     /// This text.
     Exact(String),
-    /// A text in which this regular expression matches. As in cosign, only `^` and `$` anchor it.
+    /// A text that this regular expression matches anywhere, as in cosign: only `^` and `$` anchor it.
     Pattern(Regex),
 }
 

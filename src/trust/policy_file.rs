@@ -245,7 +245,7 @@ fn notation_requirement(value: Value, folder: &Path) -> Result<NotationRequireme
     Ok(required)
 }
 
-/// Exactly one of the two must be there.
+/// Exactly one of the two is required.
 fn matcher(name: &str, exact: Option<String>, pattern: Option<String>) -> Result<Matcher, Problem> {
     match (exact, pattern) {
         (Some(exact), None) => Ok(Matcher::Exact(exact)),

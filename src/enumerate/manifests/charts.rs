@@ -1,7 +1,7 @@
 //! Resources that name a chart, or whose images take their tag from somewhere else in the resource.
 //!
-//! A chart that another program installs is not rendered here: its values may name images, but most are in its
-//! templates. So each such resource becomes a note with the command that lists them.
+//! A chart that another program installs is not rendered here: its values may name images, but most images are in its
+//! templates. So each such resource becomes a note with the command that lists the chart's images.
 
 use serde_json::{Map, Value};
 
@@ -81,19 +81,19 @@ pub(super) fn named_by(resource: &Resource<'_>) -> Vec<NamedChart> {
     }
 }
 
-/// Where images without a tag get it from.
+/// Where images without a tag get one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ImpliedTag {
-    /// It is the default one.
+    /// The default tag.
     Default,
-    /// The resource says it.
+    /// A tag that the resource names.
     Known(String),
-    /// Something outside the resource says it.
+    /// A tag that something outside the resource decides, for this reason.
     Unknown(&'static str),
 }
 
-/// The tag of images without one in a resource. That of a Rancher upgrade plan is its version, in the letters that a
-/// tag can have, and what Flux scans for tags is not an image yet.
+/// The tag of images without one in a resource. In a Rancher upgrade plan it is the version, in characters that a tag can
+/// have. What Flux scans for tags is not an image yet.
 pub(super) fn implied_tag(resource: &Resource<'_>) -> ImpliedTag {
     match (group(resource), resource.kind) {
         ("upgrade.cattle.io", "Plan") => {
@@ -163,7 +163,7 @@ fn merge_parameters(source: &mut Value) {
     helm.insert("valuesObject".to_owned(), values);
 }
 
-/// `set` of a k3s `HelmChart`, which are `--set` flags on top of the values. Values that cannot be read stay as they are.
+/// `set` of a k3s `HelmChart`: `--set` flags over the values. Values that cannot be read stay as they are.
 fn merge_set(spec: &mut Value) -> Option<()> {
     let Some(Value::Object(flags)) = spec.get("set") else { return None };
     let mut values = match text(spec, "valuesContent") {

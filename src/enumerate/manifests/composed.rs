@@ -1,4 +1,4 @@
-//! Images that the walk puts together from the fields of an object, or from an object and those around it.
+//! Images that the walk assembles from the fields of an object, or from an object and its surroundings.
 
 use serde_json::{Map, Value};
 
@@ -17,7 +17,7 @@ use super::{
 };
 
 impl Walker<'_> {
-    /// Notes what an object says about all images in it: `hub` and `tag`, also in `global`, and the registry in `global`.
+    /// Records what an object says about all images in it: `hub` and `tag`, also in `global`, and the registry in `global`.
     pub(super) fn enter_hub(&mut self, object: &Map<String, Value>) {
         let global = object.get("global").and_then(Value::as_object);
         for object in global.into_iter().chain([object]) {
@@ -48,7 +48,7 @@ impl Walker<'_> {
         objects::join(&objects::below(hub, name), Some(tag.clone()), None)
     }
 
-    /// Reads the images that an object writes in parts, and returns the fields that are done with.
+    /// Reads the images that an object writes in parts, and returns the fields that need no further reading.
     pub(super) fn image_object<'o>(
         &mut self,
         object: &'o Map<String, Value>,
@@ -84,7 +84,7 @@ impl Walker<'_> {
         // A tag that is empty shows as well that the image has one: `controllerImageVersion: ""`.
         let keys: Vec<(&str, &str)> = object.keys().map(|key| (key.as_str(), "")).collect();
         self.tag_stems(&keys);
-        // Without a stem, it is what `compose` has read already.
+        // Without a stem, `compose` has already read it.
         for joined in parts::join_pairs(&pairs) {
             let Some(&(key, _)) = pairs.get(joined.name_at) else { continue };
             let is_own = keys::stem(key).is_empty();
@@ -176,7 +176,7 @@ impl Walker<'_> {
         }
     }
 
-    /// An image that was put together. `is_sure` says that a key calls it an image.
+    /// An assembled image. `is_sure` says that a key calls it an image.
     pub(super) fn composed(&mut self, written: &str, is_sure: bool) {
         let completed = self.below_global_registry(written);
         let written = completed.as_deref().unwrap_or(written);

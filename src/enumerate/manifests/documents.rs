@@ -9,7 +9,7 @@ use serde_json::Value;
 /// One document of a rendering.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Document<'t> {
-    /// Everything behind the marker.
+    /// Everything after the marker.
     pub(super) text: &'t str,
     /// The line of the whole text on which `text` begins, counted from 1.
     pub(super) first_line: usize,
@@ -64,13 +64,13 @@ fn is_marker(line: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
-/// Reads one document. Aliases, depth and size are bounded by the parser's default budget; its 64 levels are
-/// what a thread's stack can take (schemas of large CRDs have some forty). Of repeated keys the last one
-/// counts, as it does for the Kubernetes API server.
+/// Reads one document. The parser's default budget bounds aliases, depth and size; its 64 levels are what a thread's
+/// stack can take (schemas of large CRDs have about forty). Of repeated keys, the last one wins, as in the Kubernetes API
+/// server.
 pub(super) fn parse(text: &str) -> Result<Value, Unreadable> {
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
-        // A tag such as 0755 or 1_000 is not a number, and one odd float must not cost the whole rendering.
+        // A tag such as 0755 or 1_000 is not a number, and one odd float must not fail the whole rendering.
         leading_zero_numbers_as_strings: true,
         underscored_numbers_as_strings: true,
         non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::AsString,

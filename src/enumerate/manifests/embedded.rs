@@ -11,7 +11,7 @@ use super::{
     walk::{Position, Walker},
 };
 
-/// YAML within YAML within YAML is where it ends.
+/// YAML within YAML within YAML is read, and nothing deeper.
 const DEEPEST_EMBEDDING: usize = 3;
 
 impl Walker<'_> {

@@ -1,4 +1,4 @@
-//! What the walk collects, and what becomes of the images it was not sure of.
+//! What the walk collects, and the decision about the images that it is not sure of.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ pub(super) struct FoundImage {
     pub(super) condition: Condition,
 }
 
-/// When a find counts.
+/// When a find counts as an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Condition {
     Always,
@@ -33,7 +33,7 @@ pub(super) enum Condition {
     IfKnown {
         note: bool,
     },
-    /// It has no tag, so that the default one is meant, unless a tag for it is written somewhere else.
+    /// It has no tag, so it has the default one, unless a tag for it is written elsewhere.
     UnlessTagged {
         stem: Vec<String>,
     },
@@ -53,7 +53,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Decides on the finds that were not certain, adds what counts to `images`, and returns the notes.
+    /// Decides about the finds that are not certain, adds those that count to `images`, and returns the notes.
     pub(super) fn settle(self, given: &[String], images: &mut ImageSet) -> Vec<Note> {
         let Self { images: found, mut notes, tag_stems, chart_sources, referred_charts } = self;
         for (position, referred) in &referred_charts {
@@ -79,7 +79,7 @@ impl Findings {
                 notes.extend(note);
                 continue;
             }
-            // A prefix that was given says as much as a key.
+            // A prefix from the user is as good as a key.
             if image.found_at.confidence == Confidence::Mentioned && known.is_given(&image.reference) {
                 image.found_at.confidence = Confidence::Named;
             }
@@ -91,8 +91,8 @@ impl Findings {
     }
 }
 
-/// Whether an image that a note is about is there after all: the same reference, or, for one without a version, any
-/// of its repository. A single word is the last component of a repository that was named in full elsewhere.
+/// Whether an image that a note is about was found elsewhere: the same reference or, for one without a version, any image
+/// of its repository. A single word counts as the last component of a repository that is named in full elsewhere.
 fn is_taken(note: &Note, images: &ImageSet) -> bool {
     let Some(written) = note.reference.as_deref() else { return false };
     let Ok(reference) = written.parse::<Reference>() else { return false };

@@ -1,7 +1,7 @@
 //! Charts of Flux, which a release names in one resource and locates in another: a `HelmRelease` gives the chart's name
 //! and refers to a `HelmRepository`, or refers to an `OCIRepository` that is the chart.
 //!
-//! The order of documents is free, so a release is a [`ReferredChart`] until all [`ChartSources`] were seen.
+//! Documents come in any order, so a release is a [`ReferredChart`] until all [`ChartSources`] are known.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::{
 
 const SOURCES: &str = "source.toolkit.fluxcd.io";
 
-/// What a resource is called where another refers to it.
+/// How other resources refer to a resource.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct SourceName {
     kind: String,
@@ -22,7 +22,7 @@ struct SourceName {
     name: String,
 }
 
-/// A chart whose place another resource says.
+/// A chart that another resource locates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ReferredChart {
     source: SourceName,
@@ -91,7 +91,7 @@ impl ChartSources {
         }
     }
 
-    /// The chart by its place, or how to find it if its source is not here.
+    /// The chart with its location, or how to find it if its source is not in the rendering.
     pub(super) fn locate(&self, referred: &ReferredChart) -> NamedChart {
         let referred = self.charts.get(&referred.source).unwrap_or(referred);
         let ReferredChart { source, chart, version } = referred;

@@ -1,4 +1,4 @@
-//! What the host of a reference says: whether it is a registry.
+//! Whether the host of a reference is a registry.
 
 use crate::oci::Reference;
 
@@ -32,7 +32,7 @@ const NOT_REGISTRIES_THEMSELVES: &[&str] = &[
 const SHORT_REGISTRIES: &[&str] =
     &["docker.io", "dhi.io", "quay.io", "ghcr.io", "gcr.io", "nvcr.io", "cgr.dev"];
 
-/// Registries that hold nothing but images: what is below an organization there is one, even without a tag.
+/// Registries that hold only images: anything below an organization there is an image, even without a tag.
 const IMAGE_REGISTRIES: &[&str] =
     &["quay.io", "ghcr.io", "nvcr.io", "docker.io", "registry.k8s.io", "public.ecr.aws"];
 
@@ -129,7 +129,7 @@ pub(super) fn is_on_image_registry(written: &str) -> bool {
     written.split_once('/').is_some_and(|(host, path)| IMAGE_REGISTRIES.contains(&host) && path.contains('/'))
 }
 
-/// Whether a name can only be an organization: the registry has images nowhere but below one.
+/// Whether a name can only be an organization, because the registry has images only below organizations.
 pub(super) fn is_organization(written: &str) -> bool {
     let is_above = |(host, path): (&str, &str)| {
         matches!(host, "quay.io" | "ghcr.io" | "public.ecr.aws") && !path.contains('/')
@@ -153,7 +153,7 @@ pub(super) fn is_known_registry(host: &str) -> bool {
     SHORT_REGISTRIES.contains(&host) || IMAGE_REGISTRIES.contains(&host)
 }
 
-/// How far the host of a complete reference can be believed.
+/// How strongly the host of a complete reference suggests an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HostEvidence {
     /// It can be a registry.
@@ -196,7 +196,7 @@ pub(super) fn host_evidence(reference: &Reference) -> HostEvidence {
     if is_other || is_short && !is_release { HostEvidence::Weak } else { HostEvidence::Plausible }
 }
 
-/// Whether a host is rather the beginning of a package's name, which is a domain the other way around.
+/// Whether a host looks like the start of a package name, which is a reversed domain.
 fn is_package(labels: &[&str]) -> bool {
     let [first, .., last] = labels else { return false };
     PACKAGE_DOMAINS.contains(first) && last.len() > 3 && !last.contains(':') && !LONG_DOMAINS.contains(last)

@@ -1,5 +1,5 @@
 //! The registries and organizations that are known to hold images: those of the images that the walk is sure of, and
-//! the prefixes that were given.
+//! the prefixes from the user.
 
 use std::collections::BTreeSet;
 
@@ -10,17 +10,17 @@ use crate::{
 
 use super::objects::has_registry;
 
-/// What is known about where the images of a rendering live.
+/// The registries and organizations that hold the images of a rendering.
 #[derive(Debug, Default)]
 pub(super) struct KnownPrefixes {
-    /// Prefixes that were given: normalized `HOST[/PATH]`.
+    /// Prefixes from the user: normalized `HOST[/PATH]`.
     given: Vec<String>,
     registries: BTreeSet<String>,
     /// Parents that are written without a registry: `bitnami` of `bitnami/redis:7`.
     short: BTreeSet<String>,
 }
 
-/// Checks and normalizes the prefixes that were given.
+/// Checks and normalizes the prefixes from the user.
 pub(in crate::enumerate) fn parse_prefixes(given: &[String]) -> Result<Vec<String>, EnumerateError> {
     let normalize = |prefix: &String| match prefix.trim().parse::<Root>() {
         Ok(root) => Ok(root.to_string()),
@@ -44,7 +44,7 @@ impl KnownPrefixes {
         known
     }
 
-    /// Whether an image is below a prefix that was given, however it is written.
+    /// Whether an image is below a prefix from the user, however it is written.
     pub(super) fn is_given(&self, reference: &Reference) -> bool {
         self.given.iter().any(|prefix| reference.repository().is_below(prefix))
     }

@@ -46,7 +46,7 @@ pub(super) fn with_image_names(resource: &Resource<'_>) -> Option<(Map<String, V
     }
 }
 
-/// Without a tag of its own, an image has one that only kubeadm knows.
+/// The tag of an image without one, which only kubeadm knows.
 fn add_name(image: &mut Value, common: &str, name: impl Fn(&str) -> &'static str) {
     if charts::text(image, "imageTag").is_none() {
         return;

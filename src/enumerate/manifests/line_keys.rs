@@ -1,4 +1,4 @@
-//! Keys within a line of text: which run is one, and how far the value behind it can be trusted.
+//! Keys within a line of text: which run is a key, and how far its value can be trusted.
 
 use crate::oci::Reference;
 
@@ -28,7 +28,7 @@ pub(super) fn key_at<'t>(text: &'t str, gap: &str, after: &str, next_gap: &str) 
     })
 }
 
-/// The key of a line that is a property with nothing but white space behind its key, as Spark writes it:
+/// The key of a line that separates key and value only by white space, as Spark does:
 /// `spark.kubernetes.container.image acme/spark:3.5`.
 pub(super) fn property<'t>(runs: &[Run<'t>]) -> Option<&'t str> {
     let [key, value] = runs else { return None };

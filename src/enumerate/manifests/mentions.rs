@@ -1,8 +1,8 @@
-//! One text: whether it names images, by what its key says and by what it looks like.
+//! One text: whether it names images, judging by its key and by its form.
 //!
 //! A value counts if its key says that it is an image, or if it is a complete reference with a host, a path, and a tag
-//! or a digest. An image of a Docker Hub organization that no key calls one counts only beside others of the same
-//! organization. What looks like an image and does not count becomes a note.
+//! or a digest. An image of a Docker Hub organization whose key does not call it an image counts only beside others of the
+//! same organization. What looks like an image and does not count becomes a note.
 
 use crate::{
     enumerate::{EnumerateError, Note, image::Confidence},
@@ -203,8 +203,8 @@ impl Walker<'_> {
                 && is_worth_a_note(&mention.reference, self.scope.embedding > 0)
     }
 
-    /// Whether the key of a reference says that it is an address, and nothing else that it is an image: neither a
-    /// registry that is known nor the tag of a release.
+    /// Whether the key of a reference says that it is an address, and nothing else suggests an image: neither a known
+    /// registry nor the tag of a release.
     fn is_address(&self, mention: &Mention, outer: &KeyOf<'_>) -> bool {
         let key = mention.key.as_deref().filter(|_| self.reads_keys()).unwrap_or(outer.key);
         let is_released = mention.reference.digest().is_some()
@@ -214,7 +214,7 @@ impl Walker<'_> {
             && !hosts::is_known_registry(mention.reference.repository().registry())
     }
 
-    /// A whole value without a tag or a digest. It counts where the key leaves no doubt.
+    /// A whole value without a tag or a digest. It counts if the key leaves no doubt.
     fn without_version(&mut self, mention: &Mention, key: &KeyOf<'_>) {
         let written = mention.written.as_str();
         let is_field =
@@ -252,7 +252,7 @@ impl Walker<'_> {
         }
         let is_name = written.contains('/') || not_images::is_official(written);
         if self.scope.is_disabled && is_field {
-            // Something that is switched off and has no version is a default that nothing uses.
+            // A component that is disabled and has no version is a default that nothing uses.
             if written.contains('/') {
                 self.note_not_taken(written, "its component is disabled", true);
             }
@@ -262,7 +262,7 @@ impl Walker<'_> {
             let condition = Condition::UnlessTagged { stem: keys::stem(key.key) };
             return self.found(mention.reference.clone(), written, self.named(), condition);
         }
-        // A single word says nothing where a component is switched off, or in code: `image = name`.
+        // A single word says nothing if the component is disabled, or in code: `image = name`.
         let is_empty_word = !written.contains('/') && (self.scope.is_disabled || mention.key.is_some());
         if !is_empty_word && (key.meaning == KeyMeaning::Image || is_name) {
             let reason = if is_name {
@@ -309,7 +309,7 @@ impl Walker<'_> {
         }
     }
 
-    /// In settings there are templates in plenty, which a program fills in with images that are named elsewhere.
+    /// Settings contain many templates that a program fills in with images that are named elsewhere, so they get no note.
     fn note_placeholder(&mut self, written: &str, reason: &str) {
         if !self.scope.is_settings {
             let found_at = self.found_at(self.named());
@@ -328,7 +328,7 @@ fn has_placeholder(written: &str) -> bool {
     written.contains(['{', '$', '%', '<']) || written.ends_with("__")
 }
 
-/// Whether a name with a tag is rather a host with a port: `postgres:5432`.
+/// Whether a name with a tag looks like a host with a port: `postgres:5432`.
 fn is_host_and_port(reference: &Reference) -> bool {
     let is_port = |tag: &str| tag.len() > 2 && tag.bytes().all(|byte| byte.is_ascii_digit());
     reference.tag().is_some_and(is_port)

@@ -3,15 +3,15 @@
 //! [`scan`] walks every resource once and then settles what was not certain:
 //!
 //! - [`documents`] splits a rendering and reads each document as YAML;
-//! - [`resource`] says what a document is, and what is never looked into: Secrets, CRD schemas, live records;
+//! - [`resource`] says what a document is, and what is never examined: Secrets, CRD schemas, live records;
 //! - [`walk`] goes through a resource and knows where it is; [`pod_specs`] reads containers, [`settings`] environment
-//!   variables, arguments and `ConfigMap` data, [`mentions`] a single text, [`embedded`] manifests and settings that are
-//!   text, and [`charts`] and [`flux`] resources that name a chart, [`kubeadm`] its settings;
+//!   variables, arguments and `ConfigMap` data, [`mentions`] a single text, [`embedded`] manifests and settings in text,
+//!   [`charts`] and [`flux`] resources that name a chart, [`kubeadm`] its configuration;
 //! - [`keys`] says what a key means, [`text`] finds references in text ([`runs`] cuts a line, [`line_keys`] knows the
 //!   keys in it), [`not_images`] knows what only looks like an
 //!   image, and [`hosts`] whether a host is a registry;
-//! - [`composed`] puts images together that are written in parts: [`objects`] knows the shapes of objects, [`parts`] the
-//!   keys that belong together;
+//! - [`composed`] assembles images that are written in parts: [`objects`] knows the shapes of objects, [`parts`] the keys
+//!   that belong together;
 //! - [`findings`] decides on finds that depend on others, with [`known`] registries and organizations.
 
 mod charts;

@@ -4,7 +4,7 @@ use crate::oci::Reference;
 
 use super::hosts::FILE_ENDINGS;
 
-/// Placeholders for an image that someone fills in.
+/// Placeholders that something replaces with an image.
 const PLACEHOLDERS: &[&str] = &[
     "auto",
     "none",

@@ -1,4 +1,4 @@
-//! Images that are objects: the shapes in which custom resources and Helm values write one.
+//! Images that are objects: the shapes in which custom resources and Helm values write them.
 //!
 //! One string (`image`, `thanosImage`, `dockerImage`), or parts: `registry`/`repository`/`tag`/`digest` as
 //! Helm values and most operators have it, `repository`/`image`/`version` (NVIDIA's operators),
@@ -31,8 +31,8 @@ pub(super) fn has_registry(written: &str) -> bool {
     written.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost")
 }
 
-/// Puts an image together from the fields of `object`; `under_image_key` says that the object itself is
-/// called an image, so that less evidence is enough.
+/// Assembles an image from the fields of `object`; `under_image_key` says that the object itself is called an image, so
+/// less evidence is enough.
 pub(super) fn compose(object: &Map<String, Value>, under_image_key: bool) -> Option<Composed> {
     let field = |key: &str| object.get(key).and_then(scalar);
     from_image_name(&field)
@@ -52,7 +52,7 @@ fn from_image_name(field: &impl Fn(&str) -> Option<String>) -> Option<Composed> 
     join(&name, tag, digest(field)).map(|written| Composed { key: Some("image"), written })
 }
 
-/// `repository` and its relatives.
+/// `repository` and similar fields.
 fn from_repository(field: &impl Fn(&str) -> Option<String>, under_image_key: bool) -> Option<Composed> {
     let name = field("name").filter(|name| under_image_key || has_registry(name));
     let only_here = |key: &str| field(key).filter(|_| under_image_key);
@@ -102,8 +102,8 @@ fn digest(field: &impl Fn(&str) -> Option<String>) -> Option<String> {
     field("digest").or_else(sha)
 }
 
-/// Text or a whole number (`tag: 8`). A fraction has lost its spelling (`1.10` reads as 1.1), and the API
-/// server would refuse it where text is due.
+/// Text or a whole number (`tag: 8`). A fraction has lost its spelling (`1.10` reads as 1.1), and the API server would
+/// refuse it where it expects text.
 pub(super) fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),

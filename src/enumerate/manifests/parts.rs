@@ -12,7 +12,7 @@ use super::{
     objects::{below, has_registry, has_version, join},
 };
 
-/// An image put together from pairs.
+/// An image assembled from pairs.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct JoinedImage {
     pub(super) written: String,
@@ -27,7 +27,7 @@ pub(super) struct JoinedImage {
 /// Parts by stem: the position and the value of each.
 type Group<'p> = BTreeMap<Part, (usize, &'p str)>;
 
-/// Puts images together. A complete image is left alone, unless it has no registry and one is beside it.
+/// Assembles images. A complete image stays as it is, unless it has no registry and one is beside it.
 pub(super) fn join_pairs(pairs: &[(&str, &str)]) -> Vec<JoinedImage> {
     let mut groups: BTreeMap<Vec<String>, Group<'_>> = BTreeMap::new();
     let mut named_images = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! The JSON path of a place within a resource.
+//! The JSON path of a value within a resource.
 
 use std::fmt;
 

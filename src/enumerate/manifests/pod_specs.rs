@@ -2,9 +2,9 @@
 //!
 //! A list called `containers`, `initContainers` or `ephemeralContainers` belongs to a pod spec wherever it
 //! is: below a workload's template, a `CronJob`'s job template, or a pod template inside a custom resource.
-//! In a resource of Kubernetes itself an image that is malformed is an error, because the chart would be mirrored
-//! with a hole. A missing or empty image, a placeholder, and anything in a custom resource or in embedded text becomes
-//! a [`Note`]: an operator, a workflow or a sidecar injector fills it in.
+//! In a resource of Kubernetes itself, a malformed image is an error, because the mirror would be incomplete. A missing or
+//! empty image, a placeholder, and anything in a custom resource or in embedded text becomes a [`Note`]: an operator, a
+//! workflow or a sidecar injector fills it in.
 
 use serde_json::{Map, Value};
 
@@ -59,7 +59,7 @@ impl Walker<'_> {
         }
     }
 
-    /// A component that is switched off often leaves its image empty.
+    /// A disabled component often leaves its image empty.
     fn empty_image(&mut self, reason: &str) {
         let remedy = "set the chart value that it is made of, or add the image with --add IMAGE".to_owned();
         let found_at = self.found_at(Confidence::PodSpec);

@@ -1,4 +1,4 @@
-//! What a document is, and what of it may be looked into.
+//! What a document is, and which parts of it may be examined.
 
 use serde_json::{Map, Value};
 
@@ -96,8 +96,8 @@ fn unfold_into<'v>(
     });
 }
 
-/// Whether a resource is never looked into, whatever its group says: a missing or odd `apiVersion` must not
-/// open a Secret. Schemas describe images; what a live cluster records about itself names images of the past.
+/// Whether a resource is never examined, whatever its group says: a missing or odd `apiVersion` must not expose a Secret.
+/// Schemas describe images; what a live cluster records about itself names images of the past.
 pub(super) fn is_closed(kind: &str, group: Option<&str>) -> bool {
     match kind {
         "Secret" | "SealedSecret" => true,

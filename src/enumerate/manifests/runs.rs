@@ -1,4 +1,4 @@
-//! A line as runs: what is made of the characters of a reference, and what is between.
+//! A line as runs: the stretches of characters that a reference can have, and the text between them.
 
 /// A run of characters that a reference can be made of, with the text around it.
 pub(super) struct Run<'t> {

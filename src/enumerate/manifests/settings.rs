@@ -102,8 +102,8 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// Takes the images that pairs write in parts; `at` runs something at the place of a pair. Returns the pairs that
-    /// are done with.
+    /// Takes the images that pairs write in parts; `at` runs something at the place of a pair. Returns the pairs that need
+    /// no further reading.
     fn joined(
         &mut self,
         pairs: &[(&str, &str)],

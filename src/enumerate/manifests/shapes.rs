@@ -49,7 +49,7 @@ fn every_shape_gives_its_images_and_nothing_else() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A Secret may hold anything; nothing of it may come out, as an image, a note or an error.
+/// A Secret may hold anything; none of it may appear in an image, a note or an error.
 #[test]
 fn no_secret_comes_out_of_any_shape() {
     for entry in fs::read_dir(folder()).unwrap() {

@@ -353,8 +353,8 @@ proptest! {
         prop_assert_eq!(found.uses[0].confidence, Confidence::PodSpec);
     }
 
-    /// Nothing of a Secret comes out, wherever it is: alone, in a list, in a custom resource, or in text that may not even
-    /// be YAML.
+    /// Nothing of a Secret appears in the output, wherever it is: alone, in a list, in a custom resource, or in text that
+    /// may not even be YAML.
     #[test]
     fn the_content_of_a_secret_never_comes_out(
         key in prop_oneof![Just("image"), Just("password"), Just("SIDECAR_IMAGE"), Just("config.yaml")],

@@ -52,7 +52,7 @@ pub(super) struct Pair {
 #[derive(Debug, Default)]
 pub(super) struct TextContent {
     pub(super) mentions: Vec<Mention>,
-    /// To put images together that are written in parts.
+    /// For images that are written in parts.
     pub(super) pairs: Vec<Pair>,
     /// References that end or begin in a placeholder: `quay.io/a/b:${TAG}`.
     pub(super) unfinished: Vec<String>,
@@ -237,7 +237,7 @@ fn push(run: &Run<'_>, text: &str, key: Option<&str>, is_whole: bool, content: &
     });
 }
 
-/// Whether the run continues something: a placeholder, a path, a pattern.
+/// Whether the run continues something else: a placeholder, a path, a pattern.
 fn is_cut_before(run: &Run<'_>) -> bool {
     let is_open = run.before.is_some_and(|before| "})]*\\$~+^%#&?!".contains(before));
     // `\n` and `\"` in text that is escaped twice.

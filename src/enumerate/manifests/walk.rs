@@ -1,4 +1,4 @@
-//! The walk over one resource: it knows where in the resource it is, and hands each thing to the module that reads it.
+//! The walk over one resource: it knows where in the resource it is, and passes each value to the module that reads it.
 //!
 //! The rest of the walk is beside it: [`super::pod_specs`] reads containers, [`super::settings`] environment
 //! variables, arguments and `ConfigMap` data, [`super::mentions`] a single text, [`super::embedded`] manifests and
@@ -92,22 +92,22 @@ impl<'k> Position<'k> {
     }
 }
 
-/// What is known about the surroundings of the value that is being walked.
+/// The surroundings of the value that is being walked.
 #[derive(Clone)]
 pub(super) struct Scope {
     pub(super) category: Category,
     /// Whether keys and text are settings of a program rather than fields of a resource.
     pub(super) is_settings: bool,
-    /// How many texts this is inside of.
+    /// The number of texts around this value: a manifest in a text is in one.
     pub(super) embedding: usize,
     /// The literal environment of the container that is being walked.
     pub(super) variables: Rc<BTreeMap<String, String>>,
-    /// Whether the component that is being walked is switched off.
+    /// Whether the component that is being walked is disabled.
     pub(super) is_disabled: bool,
     /// `hub` and `tag` of an object around this one: they complete every `image` in it that is a single word.
     pub(super) hub: Option<(String, String)>,
-    /// The registry of `global` beside the object that is being walked, for images that name none; and whether it
-    /// replaces only the host, so that it goes before a path as well.
+    /// The registry in `global` beside the object that is being walked, for images that name none; and whether it replaces
+    /// only the host, so that a path may follow it.
     pub(super) registry: Option<(String, bool)>,
     pub(super) implied_tag: ImpliedTag,
 }
@@ -281,7 +281,7 @@ impl Walker<'_> {
         (self.findings.images.len(), self.findings.notes.len())
     }
 
-    /// What it is worth here that a key says image.
+    /// The confidence in an image whose key calls it one, here.
     pub(super) fn named(&self) -> Confidence {
         let is_field = self.scope.category == Category::Custom && !self.scope.is_settings;
         if is_field { Confidence::CustomResource } else { Confidence::Named }
@@ -310,7 +310,7 @@ impl Walker<'_> {
         }
     }
 
-    /// Notes that an image is needed here which nothing names.
+    /// Notes that an image is needed here, and that nothing names it.
     pub(super) fn note_no_image(&mut self, confidence: Confidence, reason: &str) {
         let remedy = "find the image in the operator's documentation and add it with --add IMAGE".to_owned();
         let found_at = self.found_at(confidence);
@@ -340,7 +340,7 @@ impl Walker<'_> {
         }
     }
 
-    /// Walks the value of `key`; what the scope becomes in it ends with it.
+    /// Walks the value of `key`. Afterwards the scope is what it was before.
     pub(super) fn inside<T>(&mut self, key: &str, inside: impl FnOnce(&mut Self) -> T) -> T {
         let outer = self.scope.clone();
         self.path.push_key(key);

@@ -47,9 +47,7 @@ impl Image {
             let waived_before = locked.get(&source).map_or(&[][..], |image| &image.waived);
             let platforms = platforms.map_or(&[][..], Vec::as_slice);
             let (waived, required) = required.waivers.split_locked(&source, waived_before, platforms);
-            let repository = source.repository().clone();
-            let tag = source.tag().unwrap_or("latest").to_owned();
-            let mapping = Arc::new(Mapping { pinned: None, source, repository, tag });
+            let mapping = Arc::new(Mapping::to(source.clone(), &source));
             Self { mapping, root: entry.root.clone(), required, waived }
         };
         head.index.images.iter().map(image).collect()
@@ -74,8 +72,7 @@ impl Image {
 
 /// The outcome of an optional image that the export skipped.
 pub(super) fn skipped(source: &Reference, bundle: &Bundle, events: &dyn EventSink) -> ImageOutcome {
-    let (repository, tag) = (source.repository().clone(), source.tag().unwrap_or("latest").to_owned());
-    let mapping = Mapping { pinned: None, source: source.clone(), repository, tag };
+    let mapping = Mapping::to(source.clone(), source);
     let outcome = ImageOutcome {
         destination: bundle.path().display().to_string(),
         ..ImageOutcome::skipped(&mapping, skipped_by_the_export())

@@ -1,7 +1,7 @@
 //! The lock of a shard as an OCI artifact: `TO/thoras-mirror/locks:LISTDIGEST-I-of-N`.
 //!
 //! Two layers: the lock, and the whole list of images, whose digest is part of the tag. The list is the same in every
-//! shard, so a registry stores it once. The artifact has no time: an idle second run of a shard pushes nothing.
+//! shard, so a registry stores it once. The artifact contains no time, so an idle second run of a shard pushes nothing.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -73,17 +73,12 @@ impl LockArtifact {
         Ok(Self { manifest, blobs: vec![empty, lock_blob, list_blob] })
     }
 
-    /// The artifact as a source, and its way to `destination`.
+    /// The artifact as a source, and the mapping that copies it to `destination`.
     pub(super) fn for_copy(self, destination: &Reference) -> Result<(ArtifactSource, Mapping), Failure> {
         let tag = destination.tag().unwrap_or_default();
         let local = Repository::new("localhost", REPOSITORY).and_then(|local| Reference::tagged(local, tag));
         let reference = local.map_err(|error| Failure::from_error(Kind::Usage, &error))?;
-        let mapping = Mapping {
-            source: reference.clone(),
-            pinned: None,
-            repository: destination.repository().clone(),
-            tag: tag.to_owned(),
-        };
+        let mapping = Mapping::to(reference.clone(), destination);
         Ok((ArtifactSource { reference, manifest: self.manifest, blobs: self.blobs }, mapping))
     }
 }

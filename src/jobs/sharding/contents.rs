@@ -1,4 +1,4 @@
-//! What is known about the images before any is resolved: their blobs and sizes, from a lock or from the JSON of a dry
+//! What is known about the images before they are resolved: their blobs and sizes, from a lock or from the JSON of a dry
 //! run.
 
 use std::{collections::HashMap, fs::File, io::BufReader, path::Path};
@@ -83,7 +83,7 @@ impl Contents {
         Ok(contents)
     }
 
-    /// Images that are at the destination already cost nothing but requests.
+    /// Images that the destination already has cost only requests.
     fn of_plan(plan: Plan) -> Self {
         let images =
             plan.images.into_iter().filter_map(|PlannedImage { source, status, blobs }| match status {

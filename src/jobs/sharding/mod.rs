@@ -1,8 +1,7 @@
-//! The part of a `sync` that one of several machines does, and what it leaves for `lock merge`.
+//! One machine's part of a `sync` that several machines share, and what it leaves for `lock merge`.
 //!
-//! Every machine knows the whole list of images and divides it in the same way. The registry is the only thing that
-//! they share: each shard pushes its lock there ([`artifact`]). [`contents`] reads what is known about the images'
-//! sizes.
+//! Every machine has the whole list of images and divides it in the same way. The machines share nothing but the
+//! registry: each shard pushes its lock there ([`artifact`]). [`contents`] reads what is known about the images' sizes.
 
 pub(super) mod artifact;
 pub(super) mod contents;
@@ -31,7 +30,7 @@ pub(super) struct Division {
     has_sizes: bool,
 }
 
-/// An image of the list, whether it will be copied or not.
+/// An image of the list, copied or not.
 struct Listed<'a> {
     source: &'a Reference,
     repository: Repository,
@@ -53,7 +52,7 @@ impl Division {
                 .destination
                 .parse()
                 .map_err(|error: crate::oci::ReferenceError| Failure::from_error(Kind::Input, &error))?;
-            let (repository, tag) = (destination.repository().clone(), destination.tag().unwrap_or("latest"));
+            let (repository, tag) = (destination.repository().clone(), destination.tag_or_latest());
             listed.push(Listed { source: &outcome.source, repository, tag: tag.to_owned(), pinned: None });
         }
         let to_assign: Vec<ToAssign<'_>> = listed.iter().map(|image| image.to_assign(contents)).collect();
@@ -73,7 +72,7 @@ impl Division {
         Shard { index, count, list: self.list.digest() }
     }
 
-    /// What the report says about this shard. `lock` is where its lock is.
+    /// What the report says about this shard. `lock` is the reference of its lock.
     pub(super) fn outcome(&self, lock: Option<Reference>) -> ShardOutcome {
         ShardOutcome {
             number: self.number,

@@ -118,7 +118,7 @@ fn unpinned(outcome: &mut ValuesOutcome) {
     outcome.note(format!("Not pinned, because no value of the chart can hold the digest: {first}{more}."));
 }
 
-/// The user's assignments that win over the values file when the chart is installed.
+/// The user's `--set` assignments that override the values file when the chart is installed.
 pub(super) fn overridden(settings: &[Setting], known: &ChartValues) -> Vec<Failure> {
     let wins = |setting: &&Setting| {
         setting.path.get(&known.assigned).is_some_and(|assigned| *assigned != setting.value)

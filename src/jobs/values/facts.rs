@@ -1,4 +1,4 @@
-//! What is known about particular charts. Everything else is found out by rendering.
+//! What is known about particular charts. Rendering shows everything else.
 //!
 //! Thoras charts differ by version, so a key counts only if the chart at hand has it: in its values, or read by its
 //! templates.
@@ -11,7 +11,7 @@ pub(super) const THORAS: &str = "thoras";
 
 /// The user name of the license.
 pub(super) const LICENSE_USER: &str = "_json_key_base64";
-/// The chart makes a pull secret of these for its registry, whatever registry that is.
+/// The chart creates a pull secret from these for its registry, whichever registry that is.
 pub(super) const USERNAME: &str = "imageCredentials.username";
 pub(super) const PASSWORD: &str = "imageCredentials.password";
 /// An existing pull secret; with a password as well, the chart fails.
@@ -49,7 +49,7 @@ pub(super) const SERVICES_TAGS: [&str; 7] = [
     "thorasAgent.imageTag",
 ];
 
-/// Values that reach out of the cluster when they are set, and what to know then.
+/// Values that make components access something outside the cluster, and what the user should know then.
 pub(super) const EGRESS: [(&str, &str); 6] = [
     (
         "cloudSync.clusterKeyID",

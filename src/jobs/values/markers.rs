@@ -1,4 +1,4 @@
-//! Renders a chart with markers in values' places, and sees which marker ends up in which image.
+//! Renders a chart with markers in place of values, and sees which marker ends up in which image.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -23,7 +23,7 @@ use crate::{
 
 /// How many renderings may be spent on finding the values whose markers a chart rejects.
 const MOST_RENDERINGS: usize = 96;
-/// How many renderings run at once at most.
+/// The maximum number of concurrent renderings.
 const MOST_AT_ONCE: usize = 4;
 
 /// A chart whose rendering is known, and how to render it again.
@@ -32,26 +32,26 @@ pub(super) struct ChartProbe<'a> {
     pub(super) selection: &'a Selection,
     /// The values that the templates see.
     pub(super) effective: &'a Map<String, Value>,
-    /// Put on top of the user's values in every rendering.
+    /// Set over the user's values in every rendering.
     pub(super) fixed: Map<String, Value>,
     /// The places that name images, without any marker.
     pub(super) uses: Vec<WrittenUse>,
-    /// Rendered instead of the chart: the same images in less time.
+    /// A copy of the chart that renders the same images in less time; used instead of the chart.
     pub(super) lighter: Option<&'a LighterChart>,
     /// Whether to guess the slots of values whose markers the chart rejects.
     pub(super) guesses: bool,
-    /// What was rendered before, by the values.
+    /// What has been rendered, by the values.
     pub(super) known: Arc<ChartAnswers>,
 }
 
-/// What the chart answered to values.
+/// How the chart rendered, by the values.
 pub(super) type ChartAnswers = Mutex<BTreeMap<String, ChartAnswer>>;
 
-/// What the chart does with markers.
+/// What a chart makes of markers.
 #[derive(Clone)]
 pub(super) enum ChartAnswer {
     Accepted(Arc<Marked>),
-    /// It fails. These values have their markers in the message.
+    /// It fails. The message contains the markers of these values.
     Rejected(BTreeSet<usize>),
 }
 
@@ -80,7 +80,7 @@ pub(super) struct Survey {
     pub(super) alternatives: Vec<Vec<Alternative>>,
     /// The values whose markers the chart accepts.
     pub(super) accepted: Vec<usize>,
-    /// The text of each rendering's labels, for other questions about markers.
+    /// The text of each rendering's labels: a marker in it belongs to a value that labels contain.
     pub(super) labels: Vec<String>,
 }
 
@@ -231,7 +231,8 @@ impl ChartProbe<'_> {
     }
 }
 
-/// The parts of a rejected group to try next. What the message quotes is the likely reason, and is tried apart.
+/// The parts of a rejected group to try next. The values that the message quotes are the likely reason and are tried
+/// separately.
 fn split(group: &[usize], quoted: &BTreeSet<usize>) -> [Vec<usize>; 2] {
     let (suspects, others): (Vec<usize>, Vec<usize>) =
         group.iter().copied().partition(|leaf| quoted.contains(leaf));
@@ -242,7 +243,7 @@ fn split(group: &[usize], quoted: &BTreeSet<usize>) -> [Vec<usize>; 2] {
     [one.to_vec(), other.to_vec()]
 }
 
-/// The values whose markers are in the chart's complaint. A hint only: what it does not quote is found by trying.
+/// The values whose markers are in the chart's error message. Only a hint: the others are found by trying.
 fn quoted(error: &EnumerateError, leaves: &[Leaf], among: &[usize]) -> BTreeSet<usize> {
     let EnumerateError::HelmFailed { message, .. } = error else { return BTreeSet::new() };
     let is_quoted =
@@ -263,7 +264,7 @@ fn is_optional(leaves: &[Leaf], leaf: usize) -> bool {
     leaves.get(leaf).is_some_and(|leaf| leaf.is_optional)
 }
 
-/// Where the text of a value is that the chart does not let anyone mark: the proof tells whether the guess was right.
+/// Guesses where the text of a value is if the chart rejects its marker: the proof tells whether the guess was right.
 fn suspected(leaves: &[Leaf], leaf: usize, text: &str) -> Option<Span> {
     let slot = leaves.get(leaf).map(|leaf| leaf.slot.as_str()).filter(|slot| !slot.is_empty())?;
     let mut found = text.match_indices(slot).filter(|(start, _)| {

@@ -36,7 +36,7 @@ impl KnownLock {
     }
 }
 
-/// The mirror as far as it is known.
+/// What is known about the mirror.
 pub(super) struct MirrorNames {
     pub(super) root: Root,
     pub(super) lock: Option<KnownLock>,

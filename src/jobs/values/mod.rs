@@ -4,7 +4,7 @@
 //! 2. [`leaf`] picks the values that may be part of a reference; [`markers`] renders the chart with markers in their places
 //!    and sees what each reference is made of, as a [`pattern`]. Charts that reject markers are taken apart.
 //! 3. [`solve`] finds the fewest values that make every reference right: [`relocate`] for the mirror, [`pin`] for digests.
-//! 4. [`thoras`] adds what the vendor's guide asks for; [`facts`] is all that is known about particular charts.
+//! 4. [`thoras`] adds what the vendor's guide recommends; [`facts`] holds all that is known about particular charts.
 //! 5. [`proof`] renders the chart with the values and says where every image comes from. [`yaml`] writes the values.
 
 mod comments;
@@ -184,7 +184,7 @@ impl Finder<'_> {
         Ok(if without_guesses.proof.is_rejected { found } else { without_guesses })
     }
 
-    /// Tries values out on the lighter copy, if there is one. The proof is a rendering of the chart itself.
+    /// Tries values on the lighter copy, if there is one. The proof is a rendering of the chart itself.
     async fn find(
         &self,
         lighter: Option<&LighterChart>,
@@ -206,7 +206,7 @@ impl Finder<'_> {
         let mut settings = relocate::relocate(&mut probe, mirror, &known.template_keys).await?;
         let mut values = with_settings(&probe.fixed, &known.effective, &settings);
         let mut unpinned = Vec::new();
-        // A rejection is the proof's to report.
+        // The proof reports a rejection.
         if request.pin
             && let Some(uses) = proof::moved(session, selection, &values, lighter).await?
         {

@@ -20,7 +20,7 @@ use crate::{
     request::Values,
 };
 
-/// Stands for a password everywhere but in the file.
+/// Replaces a password everywhere but in the file.
 pub(super) const HIDDEN: &str = "***";
 
 /// Values, what each is for, and the images that the chart pulls with them.
@@ -34,9 +34,9 @@ pub(crate) struct ValuesOutcome {
     pub(crate) destination: Option<String>,
     /// The values. A password is shown as `***`; only the file of `--write` contains it.
     pub(crate) values: Map<String, Value>,
-    /// What to know about single values, by their paths.
+    /// Notes about single values, by path.
     pub(crate) comments: Comments,
-    /// What to know about all of them.
+    /// Notes about all values.
     pub(crate) notes: Vec<String>,
     /// The images with these values; empty for an install from the vendor.
     pub(crate) images: Vec<InstalledImage>,

@@ -1,4 +1,4 @@
-//! What an image reference is made of: text of the template, and slots that values fill.
+//! What an image reference is made of: text from the template, and slots that values fill.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use super::leaf::Leaf;
 pub(super) enum Piece {
     /// Text that no value changes.
     Text(String),
-    /// A value's place.
+    /// A slot that a value fills.
     Slot {
         /// The index of the value among the leaves.
         leaf: usize,
-        /// What is there while the value is unchanged.
+        /// Its text while the value is unchanged.
         unchanged: String,
     },
 }
@@ -66,9 +66,9 @@ pub(super) fn from_spans(text: &str, mut spans: Vec<Span>, unchanged: impl Fn(&S
 
 /// Where the slots of `pattern` are in the text of the unchanged rendering; `None` if the pieces do not fit it.
 ///
-/// A value is there as it was, but the slot of an empty one holds the template's default, and that of a template holds any
-/// text. If that fits nowhere, a value may be there trimmed or changed, but then an empty one is not there at all: else
-/// the `team` of `team/app` would be taken for the registry in front of it.
+/// A slot holds its value unchanged, but the slot of an empty value holds the template's default, and that of a template
+/// holds any text. If that fits nowhere, a slot may hold its value trimmed or changed; then the slot of an empty value must
+/// be empty, or the `team` of `team/app` would be mistaken for the registry in front of it.
 pub(super) fn align(pattern: &[Piece], text: &str) -> Option<Vec<Span>> {
     let as_it_was = |unchanged: &str| !unchanged.is_empty() && !unchanged.contains("{{");
     align_where(pattern, text, &as_it_was).or_else(|| align_where(pattern, text, &str::is_empty))

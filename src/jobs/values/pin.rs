@@ -1,7 +1,7 @@
 //! Finds the values that pin the images in the mirror to the digests in the lock.
 //!
-//! A tag's value becomes `TAG@DIGEST`, unless the chart writes the tag into a label as well, which cannot hold an `@`; a
-//! digest's value becomes the digest.
+//! The value of a tag becomes `TAG@DIGEST`, unless the chart also writes the tag to a label, which cannot hold an `@`. The
+//! value of a digest becomes the digest.
 
 use std::collections::BTreeSet;
 
@@ -121,7 +121,7 @@ fn in_labels(labels: &[String], leaves: &[Leaf], among: &[usize]) -> BTreeSet<us
     among.iter().copied().filter(is_in_label).collect()
 }
 
-/// The lines below `labels:` and its relatives.
+/// The lines below `labels:` and similar keys.
 pub(super) fn labels(rendering: &str) -> String {
     let mut kept = String::new();
     let mut block: Option<usize> = None;

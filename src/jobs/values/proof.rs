@@ -129,7 +129,7 @@ async fn render(
     Ok(enumerate::enumerate_rendering(&unfiltered, session, manifests).await?.uses)
 }
 
-/// Where the image will come from, and what is wrong with that.
+/// Where the image will come from, and what is wrong, if anything.
 fn state_of<'a>(
     reference: &Reference,
     mirror: &MirrorNames,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::error::Failure;
 
-/// How many optional values, or groups of them, are tried.
+/// The maximum number of optional values, or groups of them, to try.
 const MOST_OPTIONAL: usize = 48;
 
 /// A value to set, and why.
@@ -38,7 +38,7 @@ pub(super) async fn relocate(
         probe.uses.iter().map(|place| split_name(&place.written).0.to_owned()).collect();
     let leaves = leaf::names(probe.effective, template_keys, &names);
     let firm: Vec<usize> = indexes(&leaves, |leaf| !leaf.is_optional);
-    // Such a chart rejects each marker of a registry, so without the switch each would be found one by one.
+    // Such a chart rejects each marker of a registry, so without the switch they would be found one by one.
     let switch = match other_registries(probe) {
         Some(switch) if !probe.accepts(&leaves, &firm).await? => {
             switch.path.set(&mut probe.fixed, probe.effective, switch.value.clone());
@@ -58,7 +58,7 @@ pub(super) async fn relocate(
     Ok(conclude(&leaves, &places, &assignment).into_iter().chain(switch).collect())
 }
 
-/// Tries values out.
+/// Tries values.
 struct Trial<'a> {
     leaves: &'a [Leaf],
     survey: &'a Survey,
@@ -66,7 +66,7 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// The fewest values that make the places right. Optional ones are tried only if others are not enough.
+    /// The fewest values that make every place right. Optional values are tried only if the others are not enough.
     async fn solve(
         &self,
         probe: &ChartProbe<'_>,
@@ -103,16 +103,16 @@ impl Trial<'_> {
 /// Which optional values to try.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum OptionalValues {
-    /// Those that one may set for all images: `global.imageRegistry`.
+    /// Those that apply to all images: `global.imageRegistry`.
     Shared,
     /// All others.
     Rest,
-    /// All, each by itself: together, one can have hidden another.
+    /// All, one at a time: together, one can hide another.
     Each,
 }
 
 impl OptionalValues {
-    /// Shared values can replace several; the others only help where nothing else does.
+    /// A shared value can replace several others; the rest help only where nothing else does.
     fn is_worth_it(self, places: &[RenderedReference], assignment: &Assignment) -> bool {
         let is_incomplete = places.iter().any(|place| !place.is_right(assignment));
         is_incomplete || self == Self::Shared && assignment.len() > 1
@@ -171,7 +171,7 @@ struct Group {
     leaves: Vec<usize>,
     places: BTreeSet<usize>,
     parents: BTreeSet<Option<ValuePath>>,
-    /// Whether its value stays alone.
+    /// Whether its value stays as it is.
     is_closed: bool,
 }
 
@@ -193,7 +193,7 @@ fn places(probe: &ChartProbe<'_>, mirror: &MirrorNames, survey: &Survey) -> Vec<
         .collect()
 }
 
-/// The switch with which some charts permit registries that they do not know. A subchart can have it alone.
+/// The switch with which some charts permit registries that they do not know. Only a subchart may have it.
 fn other_registries(probe: &ChartProbe<'_>) -> Option<Setting> {
     let path = ValuePath::of_keys(facts::PERMITS_OTHER_REGISTRIES);
     is_off(&path, probe.effective).then_some(Setting { path, value: Value::Bool(true), reach: 0 })

@@ -1,4 +1,4 @@
-//! What the proof finds wrong with images, in words. Images with the same shortfall are one error.
+//! What the proof finds wrong with images, as errors. Images with the same shortfall share one error.
 
 use super::mirror::MirrorNames;
 use crate::{
@@ -10,18 +10,18 @@ use crate::{
 /// How many images a hint names.
 const NAMED: usize = 3;
 
-/// Why an image that the chart pulls with these values is no proof of a complete mirror.
+/// What is wrong with an image that the chart pulls with these values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Shortfall<'a> {
     /// It is pulled from outside the mirror.
     Outside,
     /// The filters leave out this source, but a value moves it to the mirror.
     LeftOut(&'a Reference),
-    /// It is below the mirror's path, under a name that no image gets there.
+    /// It is below the mirror's path, under a name that no mirrored image has.
     NoSuchName,
     /// The lock lacks it.
     NotLocked,
-    /// The lock holds it unconfirmed.
+    /// The lock does not record it as confirmed.
     NotConfirmed,
     /// The lock records another digest than the pinned one.
     OtherDigest,
@@ -76,7 +76,7 @@ impl Shortfall<'_> {
     }
 }
 
-/// How to mirror the images. A few are named, for a run with other values.
+/// How to mirror the images. Names a few of them, for a run with other values.
 fn sync_hint(images: &[(&Reference, String)], mirror: &MirrorNames) -> String {
     let sync = format!("run `thoras-mirror sync --to {}` with the values that you install with", mirror.root);
     let sources: Vec<_> = images.iter().filter_map(|(image, _)| mirror.source_of(image)).collect();

@@ -1,7 +1,7 @@
-//! Finds the fewest values that make every image reference what it must be. Pure: the proof renders the result.
+//! Finds the fewest values that make every image reference what it must be. It renders nothing: the proof does.
 //!
-//! Greedy: again and again, of all single values (then of all pairs) that fix a reference, take the one that fixes the
-//! most and breaks none.
+//! Greedy: of all single values that fix a reference, and then of all pairs, it takes the one that fixes the most and
+//! breaks none, until there is no such change.
 
 use std::collections::BTreeSet;
 
@@ -11,9 +11,9 @@ use crate::oci::Reference;
 /// What a reference must become.
 #[derive(Debug, Clone)]
 pub(super) struct Goal {
-    /// The texts that count, the preferred ones first.
+    /// The acceptable texts, the preferred ones first.
     pub(super) texts: Vec<String>,
-    /// What may stay if no text can be reached: never less than that.
+    /// The reference that may stay if no text can be reached.
     pub(super) acceptable: Option<Reference>,
     /// Whether the image is not mirrored, so that it should stay as it is.
     pub(super) stays: bool,
@@ -26,7 +26,7 @@ impl Goal {
     }
 }
 
-/// One place that names an image.
+/// An image reference in the rendered chart.
 #[derive(Debug, Clone)]
 pub(super) struct RenderedReference {
     /// What it is made of while no optional value is set.
@@ -81,7 +81,7 @@ impl RenderedReference {
         self.score(assignment) == Score::Right
     }
 
-    /// Lets the place become anything, if it should only stay as it is.
+    /// Lets the reference become anything, if its image is not mirrored.
     pub(super) fn release(&mut self) {
         if self.goal.stays {
             self.goal.texts.clear();
@@ -99,8 +99,8 @@ impl RenderedReference {
 /// One or two values to set.
 type Change = Vec<(usize, String)>;
 
-/// The values to set, besides those that are assigned already. `root` is what a registry's value is preferably; of equal
-/// changes, the one with the lowest rank counts.
+/// The values to set, in addition to those that are assigned already. `root` is the preferred value of a registry; of equal
+/// changes, the one with the lowest rank wins.
 pub(super) fn solve(
     places: &[RenderedReference],
     root: &str,
@@ -125,7 +125,7 @@ fn best(
 ) -> Option<Change> {
     let before: Vec<Score> = places.iter().map(|place| place.score(assignment)).collect();
     let wrong = places.iter().zip(&before).filter(|(_, score)| **score != Score::Right);
-    // The order in which changes were found prefers the first of equals.
+    // In the order in which they are found: the first of equal changes wins.
     let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
     for (place, _) in wrong {
         found.extend(changes(place, assignment).into_iter().filter(|change| seen.insert(change.clone())));
@@ -143,7 +143,7 @@ fn best(
         }
         gain
     };
-    // A single value is right by itself; of a pair, one value may have been set for others as well.
+    // A single value is right by itself. One value of a pair may also be part of other references.
     let prospect = |change: &Change| {
         if change.len() < 2 {
             return 0;
@@ -248,7 +248,7 @@ fn splits(text: &str, between: &str, root: &str) -> Vec<(String, String)> {
     found
 }
 
-/// Drops values that are not needed after all, except those that were there before.
+/// Drops values that turn out not to be needed, except those that were set before.
 fn prune(places: &[RenderedReference], mut assignment: Assignment, kept: &BTreeSet<usize>) -> Assignment {
     let scores = |assignment: &Assignment| -> Vec<Score> {
         places.iter().map(|place| place.score(assignment)).collect()

@@ -102,10 +102,8 @@ fn expectation(
     let (waived, platforms) = waivers.split_locked(&image.source, &image.waived, required);
     Expectation {
         image: Arc::new(Mapping {
-            source: image.source.clone(),
             pinned: image.digest.clone(),
-            repository: copy.reference.repository().clone(),
-            tag: copy.reference.tag().unwrap_or("latest").to_owned(),
+            ..Mapping::to(image.source.clone(), &copy.reference)
         }),
         digest: image.digest.clone().filter(|_| copy.confirmed).ok_or_else(|| {
             let is_skipped = image.optional && !copy.confirmed && !strict;

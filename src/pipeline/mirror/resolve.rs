@@ -15,7 +15,6 @@ use crate::{
     outcome::{ImageContent, Mirrored, Status},
     pipeline::mirror::Options,
     problem::Problem,
-    resolve::RootManifest,
     units,
 };
 
@@ -32,7 +31,7 @@ impl<S: Source, D: Destination> Run<S, D> {
     pub(super) async fn survey_and_root(
         &self,
         image: &Mapping,
-    ) -> Result<(Survey, Result<RootManifest, Error>), Error> {
+    ) -> Result<(Survey, Result<RawManifest, Error>), Error> {
         let Options { check, foreign_layers, .. } = self.options;
         let (destination, repository) = (&*self.destination, &image.repository);
         match confirm::read_root(destination, repository, &image.target()).await? {
@@ -48,7 +47,7 @@ impl<S: Source, D: Destination> Run<S, D> {
 
     /// The root manifest. If the destination has the image, a tag is first resolved with HEAD, which may show that
     /// nothing must be read from the source.
-    async fn root(&self, image: &Mapping, there: Option<&RawManifest>) -> Result<RootManifest, Error> {
+    async fn root(&self, image: &Mapping, there: Option<&RawManifest>) -> Result<RawManifest, Error> {
         let source = image.source.repository();
         let written = image.pull().target();
         let target = match (&written, there.is_some()) {
@@ -61,14 +60,14 @@ impl<S: Source, D: Destination> Run<S, D> {
         if let Target::Digest(digest) = &target
             && let Some(root) = there.filter(|root| root.digest() == digest && root.contents().is_ok())
         {
-            return Ok(RootManifest::Read(root.clone()));
+            return Ok(root.clone());
         }
         let read = match self.source.manifest(source, &target).await? {
             // The digest from HEAD does not exist: its header is wrong, or the tag has been moved since.
             None if target != written => self.source.manifest(source, &written).await?,
             read => read,
         };
-        read.map(RootManifest::Read).ok_or_else(|| self.no_such_image(image))
+        read.ok_or_else(|| self.no_such_image(image))
     }
 
     /// Skips an optional image that the source does not provide. Every other error fails the image.
@@ -88,12 +87,10 @@ impl<S: Source, D: Destination> Run<S, D> {
             if is_optional(other) && !is_optional(image) {
                 continue;
             }
-            let found = match (other.pull().digest(), other.source.tag()) {
-                (Some(digest), _) => Some(digest.clone()),
-                (None, tag) => {
-                    let repository = other.source.repository();
-                    self.source.digest(repository, tag.unwrap_or("latest")).await?
-                }
+            let found = if let Some(digest) = other.pull().digest() {
+                Some(digest.clone())
+            } else {
+                self.source.digest(other.source.repository(), other.source.tag_or_latest()).await?
             };
             if let Some(found) = found.filter(|found| found != digest) {
                 return Err(two_digests(&image.destination(), (image, digest), (other, &found)).into());

@@ -8,13 +8,7 @@ use crate::{
 };
 
 fn image(source: &str, destination: &str, kind: ArtifactKind, status: Status) -> ImageOutcome {
-    let destination: Reference = destination.parse().unwrap();
-    let mapping = Mapping {
-        source: source.parse().unwrap(),
-        pinned: None,
-        repository: destination.repository().clone(),
-        tag: destination.tag().unwrap().to_owned(),
-    };
+    let mapping = Mapping::to(source.parse().unwrap(), &destination.parse().unwrap());
     ImageOutcome { kind, ..ImageOutcome::new(&mapping, status) }
 }
 

@@ -34,7 +34,7 @@ pub(super) fn verify(authority: &Authority, mut bundle: Bundle, subject: &Digest
                         .map_err(|error| errors::with_key(error, key, other_image))?;
                 }
             }
-            // Both ways have verified the envelope; only one of them has looked at the digest.
+            // Both paths have verified the envelope; only one of them has checked the digest.
             let is_signed = signed.iter().any(|signed| signed == subject.as_str());
             if is_signed { Ok(key.signer()) } else { Err(other_image()) }
         }

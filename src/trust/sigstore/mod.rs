@@ -25,7 +25,7 @@ use super::{
 };
 use crate::oci::{Algorithm, Digest};
 
-/// Somebody whose signature is accepted.
+/// A signer whose signature is accepted.
 pub(super) enum Authority {
     /// The owner of a key.
     Key(Key),

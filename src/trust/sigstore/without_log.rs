@@ -25,8 +25,8 @@ pub(super) fn verify_bytes(key: &Key, bytes: &[u8], signature: &SignatureBytes) 
     if schemes(algorithm).iter().any(verifies) { Ok(()) } else { Err(wrong_key(key)) }
 }
 
-/// The schemes with which cosign signs. Those of its versions differ for P-384: up to 2 it hashes with SHA-256, which is
-/// also what version 3 verifies, but version 3 signs with SHA-384.
+/// The schemes with which cosign signs. They differ between its versions for P-384: up to version 2 it hashes with
+/// SHA-256, which version 3 also verifies, but version 3 signs with SHA-384.
 fn schemes(algorithm: KeyAlgorithm) -> Vec<SigningScheme> {
     match algorithm {
         KeyAlgorithm::EcdsaP384 => vec![SigningScheme::EcdsaP384Sha256, SigningScheme::EcdsaP384Sha384],
