@@ -71,7 +71,7 @@ pub mod resolve {
 
 pub mod trust {
     pub use crate::trust::{
-        Attached, Identity, Keys, Matcher, Otherwise, Policy, Reason, Rejection, Requirement, Rule, Signer,
-        Verdict, Verifier, signature_layers,
+        Attached, Identity, Keys, Matcher, Policy, Reason, Rejection, Requirement, Rule, Signer,
+        UnlistedImages, Verdict, Verifier, signature_layers,
     };
 }

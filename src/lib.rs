@@ -153,7 +153,7 @@
 //! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `endpoint/registry/pace.rs` for the rule |
 //! | look for credentials in one more place | `endpoint/registry/auth/credentials.rs` |
 //! | change what `login` stores | `endpoint/registry/auth/login_file.rs` |
-//! | add a kind of endpoint | the traits in `endpoint/mod.rs`; the job opens it (`jobs/sync.rs`, for example), registries through `request/access.rs` |
+//! | add a kind of endpoint | the traits in `endpoint/mod.rs`; the job opens it (`jobs/sync/mod.rs`, for example), registries through `request/access.rs` |
 //! | record one more field for an image | `lock/model.rs`, and its schema `lock/schema.v2.json` |
 //! | change the lock's format | `lock/parse.rs` reads every version; `lock/v1.rs` is an example of an old one |
 //! | add a table column | `report/terminal/run.rs` for `sync`, `verify` and `bundle`; each other command has its file in `report/terminal/` |

@@ -17,7 +17,7 @@ use futures::{
 use serde::Deserialize;
 
 use self::attached::Crawl;
-pub(crate) use self::attached::{Wanted, add_everything_attached, attached_to};
+pub(crate) use self::attached::{AttachedToRead, add_everything_attached, attached_to};
 use crate::{
     endpoint::{Cause, Error, Operation, Source, body::read_whole},
     error::hide_repeated,
@@ -83,7 +83,8 @@ pub async fn resolve<S: Source>(
     keep: ManifestBytes,
 ) -> Result<Graph, Error> {
     let nothing = ReferrerSelection::none();
-    resolve_with_attached(source, repository, root, known, keep, Wanted::<S>::selected(&nothing)).await
+    resolve_with_attached(source, repository, root, known, keep, AttachedToRead::<S>::selected(&nothing))
+        .await
 }
 
 /// Reads an image's whole graph, and at the same time what is attached to its manifests.
@@ -93,7 +94,7 @@ pub(crate) async fn resolve_with_attached<S: Source, M: Source>(
     root: impl Into<RootManifest>,
     known: &KnownManifests,
     keep: ManifestBytes,
-    wanted: Wanted<'_, M>,
+    wanted: AttachedToRead<'_, M>,
 ) -> Result<Graph, Error> {
     let reader = Reader { endpoint: source, repository, known, keep, uses_inline_data: true };
     let (announced, subjects) = mpsc::unbounded();
@@ -136,7 +137,7 @@ pub(crate) async fn survey_manifests<S: Source>(
 }
 
 /// A requested child: missing, invalid or read.
-type Found = (Descriptor, Option<Result<Node, Error>>);
+type ChildResult = (Descriptor, Option<Result<Node, Error>>);
 
 impl<S: Source> Reader<'_, S> {
     /// The graph, and the error of the first invalid manifest or config. `announced` receives the digest of every
@@ -199,7 +200,7 @@ impl<S: Source> Reader<'_, S> {
         Ok((walk.into_graph(&root_digest), unusable))
     }
 
-    async fn read_child(&self, child: Descriptor) -> Result<Found, Error> {
+    async fn read_child(&self, child: Descriptor) -> Result<ChildResult, Error> {
         if let Some(known) = self.known.get(&child.digest) {
             let node = Node { descriptor: child.clone(), ..known.clone() };
             let found = if known.descriptor.size == child.size {
@@ -262,7 +263,7 @@ impl Walk {
     /// Sorts the results into nodes, missing and invalid children. Returns the children to request next.
     fn take(
         &mut self,
-        found: Vec<Found>,
+        found: Vec<ChildResult>,
         error_about: impl Fn(&Descriptor, ManifestError) -> Error,
     ) -> Result<Vec<Descriptor>, Error> {
         let mut wanted = Vec::new();

@@ -2,19 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, builder::BoolishValueParser};
+use clap::{Arg, Args, Subcommand, builder::BoolishValueParser};
 
 use super::{
-    DEFAULT_LOCK, DestinationsArgs, NamingArgs, PlatformArgs, REQUIRED_SIGNATURES, RateArgs, ReferrerArgs,
-    RegistryArgs, SelectionArgs, SignatureArgs, SigningArgs, TrustArgs, choice, examples,
-    shared::{CHECK_LEVELS, FORMATS, describe_username},
+    CopyArgs, DEFAULT_LOCK, DestinationsArgs, FilterArgs, NamingArgs, OutputArgs, PlatformArgs,
+    REQUIRED_SIGNATURES, RateArgs, ReferrerArgs, RegistryArgs, SelectionArgs, SignatureArgs, SigningArgs,
+    TrustArgs, choice, examples,
+    shared::{FORMATS, without_default},
     variable,
 };
 use crate::{
-    confirm::CheckLevel,
-    oci::{Digest, Platform, mapping::Root},
+    oci::{Digest, mapping::Root},
     output::Format,
-    waiver::Waiver,
 };
 
 /// `thoras-mirror bundle`
@@ -23,7 +22,6 @@ pub(crate) enum Bundle {
     /// Write the images to one file, or to volumes
     Export(Box<Export>),
     /// Copy the images of a bundle into a registry, read them back, and write the lock
-    #[command(mut_arg("to_username", describe_username))]
     Import(Box<Import>),
     /// Read a whole bundle and report everything that is wrong with it
     Verify(Box<BundleVerify>),
@@ -152,65 +150,54 @@ pub(crate) struct Export {
     pub rates: RateArgs,
 }
 
+/// Which bundle is expected. The command sets the heading.
+#[derive(Debug, Args)]
+pub(crate) struct ExpectedArgs {
+    /// Refuse a bundle with a different id
+    #[arg(long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
+    pub expect: Option<Digest>,
+
+    /// Fail if the export skipped an optional image
+    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_STRICT", value_parser = BoolishValueParser::new())]
+    pub strict: bool,
+}
+
+/// Describes flags that mean something else for `bundle import`.
+fn describe_for_import(arg: Arg) -> Arg {
+    match arg.get_id().as_str() {
+        "platform" => without_default(arg).help(
+            "A platform that every image must have (repeatable) [default: as in the bundle's lock, else linux/amd64 and \
+             linux/arm64]",
+        ),
+        "allow_missing_platform" => arg.help(
+            "Accept an image that lacks this platform, or any platform, in addition to what the bundle's lock permits \
+             (repeatable)",
+        ),
+        _ => arg,
+    }
+}
+
 /// `thoras-mirror bundle import`
 #[derive(Debug, Args)]
 #[command(after_long_help = examples::IMPORT)]
+#[command(mut_args(describe_for_import))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub(crate) struct Import {
     /// The bundle: an archive, its volumes or their index, or an OCI layout folder; - is standard input
     #[arg(help_heading = "How to import", value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
-    /// Import only images that this glob matches, such as '*services*' (repeatable)
-    ///
-    /// [env: THORAS_MIRROR_INCLUDE]
-    #[arg(
-        long,
-        value_name = "GLOB",
-        verbatim_doc_comment,
-        value_delimiter = ',',
-        help_heading = "Which images"
-    )]
-    pub include: Vec<String>,
-
-    /// Leave out what this glob matches (repeatable)
-    ///
-    /// [env: THORAS_MIRROR_EXCLUDE]
-    #[arg(
-        long,
-        value_name = "GLOB",
-        verbatim_doc_comment,
-        value_delimiter = ',',
-        help_heading = "Which images"
-    )]
-    pub exclude: Vec<String>,
+    /// Which images of the bundle.
+    #[command(flatten)]
+    pub filters: FilterArgs,
 
     /// Where to.
     #[command(flatten)]
     pub destination: DestinationsArgs,
 
-    /// A platform that every image must have (repeatable) [default: as in the bundle's lock, else linux/amd64 and
-    /// linux/arm64]
-    #[arg(
-        long,
-        value_name = "OS/ARCHITECTURE", value_parser = Platform::parse_typed,
-        env = "THORAS_MIRROR_PLATFORM",
-        value_delimiter = ',',
-        help_heading = "Platforms"
-    )]
-    pub platform: Vec<Platform>,
-
-    /// Accept an image that lacks this platform, or any platform, in addition to what the bundle's lock permits
-    /// (repeatable)
-    #[arg(
-        hide_short_help = true,
-        long,
-        value_name = "IMAGE[=PLATFORM]",
-        env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM",
-        value_delimiter = ',',
-        help_heading = "Platforms"
-    )]
-    pub allow_missing_platform: Vec<Waiver>,
+    /// Which platforms every image must have.
+    #[command(flatten)]
+    pub platforms: PlatformArgs,
 
     /// Which signatures, attestations and SBOMs.
     #[command(flatten)]
@@ -234,9 +221,9 @@ pub(crate) struct Import {
     #[arg(help_heading = "How to import", long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
     pub lock: PathBuf,
 
-    /// Refuse a bundle with a different id
-    #[arg(help_heading = "How to import", long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
-    pub expect: Option<Digest>,
+    /// Which bundle is expected.
+    #[command(flatten, next_help_heading = "How to import")]
+    pub expected: ExpectedArgs,
 
     /// The signature that the bundle must have.
     #[command(flatten)]
@@ -267,32 +254,16 @@ pub(crate) struct Import {
     pub names: Vec<String>,
 
     /// If parts of the bundle are missing or damaged, import the images that are complete
-    #[arg(help_heading = "How to import", long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = "How to import", long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new(), conflicts_with = "fail_fast")]
     pub keep_going: bool,
 
-    /// Fail if the export skipped an optional image
-    #[arg(help_heading = "How to import", hide_short_help = true, long, env = "THORAS_MIRROR_STRICT", value_parser = BoolishValueParser::new())]
-    pub strict: bool,
+    /// What to check and overwrite, and how many blobs at once.
+    #[command(flatten, next_help_heading = "How to import")]
+    pub copy: CopyArgs,
 
-    /// What to check at the destination, before and after copying
-    #[arg(help_heading = "How to import", hide_short_help = true, long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
-    pub check: CheckLevel,
-
-    /// Fail an image whose tag points to another digest at the destination, instead of moving the tag
-    #[arg(help_heading = "How to import", hide_short_help = true, long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
-    pub no_overwrite: bool,
-
-    /// Copy at most this many blobs at once, to each destination [default: adaptive, at most 16]
-    #[arg(help_heading = "How to import", hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
-    pub jobs: Option<u16>,
-
-    /// Start no more images after the first failure, at each destination
-    #[arg(help_heading = "How to import", hide_short_help = true, long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new(), conflicts_with = "keep_going")]
-    pub fail_fast: bool,
-
-    /// Output format
-    #[arg(help_heading = "How to import", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
-    pub output: Format,
+    /// How to print the result.
+    #[command(flatten, next_help_heading = "How to import")]
+    pub output: OutputArgs,
 
     /// How to connect to registries.
     #[command(flatten)]
@@ -303,44 +274,42 @@ pub(crate) struct Import {
     pub rates: RateArgs,
 }
 
+/// Describes flags that mean something else for `bundle verify`.
+fn describe_for_verify(arg: Arg) -> Arg {
+    let heading = "What to check";
+    match arg.get_id().as_str() {
+        "platform" => without_default(arg)
+            .help_heading(heading)
+            .help("A platform that every image must have (repeatable) [default: those of the bundle's lock]"),
+        "allow_missing_platform" => arg.help_heading(heading),
+        _ => arg,
+    }
+}
+
 /// `thoras-mirror bundle verify`
 #[derive(Debug, Args)]
 #[command(after_long_help = examples::BUNDLE_VERIFY)]
+#[command(mut_args(describe_for_verify))]
 pub(crate) struct BundleVerify {
     /// The bundle: an archive, its volumes in any order, or an OCI layout folder
     #[arg(help_heading = "What to check", value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
-    /// Refuse a bundle with a different id
-    #[arg(help_heading = "What to check", long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
-    pub expect: Option<Digest>,
+    /// Which bundle is expected.
+    #[command(flatten, next_help_heading = "What to check")]
+    pub expected: ExpectedArgs,
 
     /// The signature that the bundle must have.
     #[command(flatten)]
     pub signed: SignatureArgs,
 
-    /// A platform that every image must have (repeatable) [default: those of the bundle's lock]
-    #[arg(help_heading = "What to check", long, value_name = "OS/ARCHITECTURE", value_parser = Platform::parse_typed, env = "THORAS_MIRROR_PLATFORM", value_delimiter = ',')]
-    pub platform: Vec<Platform>,
+    /// Which platforms every image must have.
+    #[command(flatten)]
+    pub platforms: PlatformArgs,
 
-    /// Accept an image that lacks this platform, or any platform (repeatable)
-    #[arg(
-        hide_short_help = true,
-        help_heading = "What to check",
-        long,
-        value_name = "IMAGE[=PLATFORM]",
-        env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM",
-        value_delimiter = ','
-    )]
-    pub allow_missing_platform: Vec<Waiver>,
-
-    /// Fail if the export skipped an optional image
-    #[arg(help_heading = "What to check", hide_short_help = true, long, env = "THORAS_MIRROR_STRICT", value_parser = BoolishValueParser::new())]
-    pub strict: bool,
-
-    /// Output format
-    #[arg(help_heading = "What to check", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
-    pub output: Format,
+    /// How to print the result.
+    #[command(flatten, next_help_heading = "What to check")]
+    pub output: OutputArgs,
 }
 
 /// `thoras-mirror bundle inspect`
@@ -359,9 +328,9 @@ pub(crate) struct BundleInspect {
     #[arg(help_heading = "What to show", long, value_name = "REGISTRY[/PATH]", env = "THORAS_MIRROR_TO")]
     pub to: Option<Root>,
 
-    /// Output format
-    #[arg(help_heading = "What to show", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
-    pub output: Format,
+    /// How to print the result.
+    #[command(flatten, next_help_heading = "What to show")]
+    pub output: OutputArgs,
 
     /// How images will be named where the bundle is imported.
     #[command(flatten)]

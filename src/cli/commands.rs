@@ -3,20 +3,16 @@
 
 use std::{fmt, path::PathBuf};
 
-use clap::{Args, builder::BoolishValueParser};
+use clap::{Arg, Args, builder::BoolishValueParser};
 
 use super::{
-    DEFAULT_LOCK, DestinationArgs, DestinationsArgs, LoginArgs, NamingArgs, PlatformArgs, RateArgs,
-    ReferrerArgs, RegistryArgs, SelectionArgs, ShardArgs, TrustArgs, choice, examples,
-    shared::{CHECK_LEVELS, FORMATS},
+    CopyArgs, DEFAULT_LOCK, DestinationArgs, DestinationsArgs, LoginArgs, NamingArgs, OutputArgs,
+    PlatformArgs, RateArgs, ReferrerArgs, RegistryArgs, SelectionArgs, ShardArgs, TrustArgs, choice,
+    examples,
+    shared::{describe_username, without_default},
     variable,
 };
-use crate::{
-    confirm::{CheckLevel, Level},
-    oci::Platform,
-    output::Format,
-    waiver::Waiver,
-};
+use crate::{confirm::Level, output::Format};
 
 const IMAGES_FORMATS: &[(Format, &str)] = &[
     (Format::List, "One reference per line, sorted"),
@@ -43,7 +39,7 @@ pub(crate) struct Images {
     pub why: bool,
 
     /// Output format
-    #[arg(help_heading = "What to show", long, short, value_parser = choice(IMAGES_FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::List)]
+    #[arg(help_heading = "What to show", long, short, value_parser = choice(IMAGES_FORMATS), env = variable::OUTPUT, default_value_t = Format::List)]
     pub output: Format,
 
     /// How to connect to the registry of an oci:// chart.
@@ -96,33 +92,21 @@ pub(crate) struct Sync {
     #[arg(help_heading = "How to copy", long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
     pub lock: PathBuf,
 
-    /// What to check at the destination, before and after copying
-    #[arg(help_heading = "How to copy", hide_short_help = true, long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
-    pub check: CheckLevel,
-
     /// Also copy foreign layers, from the source or from the URLs in their manifests
     #[arg(help_heading = "How to copy", hide_short_help = true, long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
     pub foreign_layers: bool,
 
-    /// Fail an image whose tag points to another digest at the destination, instead of moving the tag
-    #[arg(help_heading = "How to copy", hide_short_help = true, long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
-    pub no_overwrite: bool,
-
-    /// Copy at most this many blobs at once, to each destination [default: adaptive, at most 16]
-    #[arg(help_heading = "How to copy", hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
-    pub jobs: Option<u16>,
-
-    /// Start no more images after the first failure, at each destination
-    #[arg(help_heading = "How to copy", hide_short_help = true, long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new())]
-    pub fail_fast: bool,
+    /// What to check and overwrite, and how many blobs at once.
+    #[command(flatten, next_help_heading = "How to copy")]
+    pub copy: CopyArgs,
 
     /// Which part of the images.
     #[command(flatten)]
     pub sharding: ShardArgs,
 
-    /// Output format
-    #[arg(help_heading = "How to copy", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
-    pub output: Format,
+    /// How to print the result.
+    #[command(flatten, next_help_heading = "How to copy")]
+    pub output: OutputArgs,
 
     /// How to connect to registries.
     #[command(flatten)]
@@ -159,9 +143,21 @@ impl fmt::Display for Against {
     }
 }
 
+/// Describes flags that mean something else for `verify`.
+fn describe(arg: Arg) -> Arg {
+    let platform = "A platform that every image must have (repeatable)";
+    match arg.get_id().as_str() {
+        "platform" => without_default(arg).help(platform).long_help(format!(
+            "{platform}\n\nWith a lock, in addition to those that it records [default: without a lock, linux/amd64 and linux/arm64]."
+        )),
+        "to_username" => describe_username(arg),
+        _ => arg,
+    }
+}
+
 /// `thoras-mirror verify`
 #[derive(Debug, Args)]
-#[command(after_long_help = examples::VERIFY)]
+#[command(after_long_help = examples::VERIFY, mut_args(describe))]
 pub(crate) struct Verify {
     /// Which images, against the source.
     #[command(flatten)]
@@ -186,29 +182,9 @@ pub(crate) struct Verify {
     #[command(flatten)]
     pub login: LoginArgs,
 
-    /// A platform that every image must have (repeatable)
-    ///
-    /// With a lock, in addition to those that it records [default: without a lock, linux/amd64 and linux/arm64].
-    #[arg(
-        long,
-        value_name = "OS/ARCHITECTURE",
-        value_parser = Platform::parse_typed,
-        env = "THORAS_MIRROR_PLATFORM",
-        value_delimiter = ',',
-        help_heading = "Platforms"
-    )]
-    pub platform: Vec<Platform>,
-
-    /// Accept an image that lacks this platform, or any platform (repeatable)
-    #[arg(
-        hide_short_help = true,
-        long,
-        value_name = "IMAGE[=PLATFORM]",
-        env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM",
-        value_delimiter = ',',
-        help_heading = "Platforms"
-    )]
-    pub allow_missing_platform: Vec<Waiver>,
+    /// Which platforms every image must have.
+    #[command(flatten)]
+    pub platforms: PlatformArgs,
 
     /// Which signatures, attestations and SBOMs.
     #[command(flatten)]
@@ -240,9 +216,9 @@ pub(crate) struct Verify {
     #[arg(help_heading = "What to check", hide_short_help = true, long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
     pub foreign_layers: bool,
 
-    /// Output format
-    #[arg(help_heading = "What to check", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
-    pub output: Format,
+    /// How to print the result.
+    #[command(flatten, next_help_heading = "What to check")]
+    pub output: OutputArgs,
 
     /// How to connect to registries.
     #[command(flatten)]
@@ -273,9 +249,9 @@ pub(crate) struct Inspect {
     #[command(flatten)]
     pub referrers: ReferrerArgs,
 
-    /// Output format
-    #[arg(help_heading = "What to show", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
-    pub output: Format,
+    /// How to print the result.
+    #[command(flatten, next_help_heading = "What to show")]
+    pub output: OutputArgs,
 
     /// The only registry that receives --to-username and its password
     ///
@@ -321,7 +297,7 @@ pub(crate) struct Doctor {
     #[arg(help_heading = "What to check", hide_short_help = true, long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     pub timeout: u16,
 
-    /// Output format
-    #[arg(help_heading = "What to check", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
-    pub output: Format,
+    /// How to print the result.
+    #[command(flatten, next_help_heading = "What to check")]
+    pub output: OutputArgs,
 }

@@ -5,9 +5,8 @@
 //! - [`nodes`]: those of the commands that connect a cluster to the mirror;
 //! - [`shared`]: arguments that several commands share (images, destination, platforms);
 //! - [`values`]: those of `values`; [`login`]: those of `login` and `logout`;
-//! - [`signing`]: keys and signatures of bundles;
 //! - [`shard`]: sharing the work between machines;
-//! - [`trust`]: whose signatures images need;
+//! - [`signatures`]: whose signatures images need, and the keys and signatures of bundles;
 //! - [`registries`]: how to connect to registries, and with which credentials;
 //! - [`examples`]: the examples in the help.
 //!
@@ -24,8 +23,7 @@ mod registries;
 mod serve;
 mod shard;
 mod shared;
-mod signing;
-mod trust;
+mod signatures;
 mod values;
 
 use std::fmt::Display;
@@ -46,11 +44,10 @@ pub(crate) use self::{
     serve::{Serve, ServeAccess},
     shard::{LockCommand, LockMerge, ShardArgs},
     shared::{
-        DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, DestinationsArgs, LoginArgs, NamingArgs,
-        PlatformArgs, ReferrerArgs, SelectionArgs,
+        CopyArgs, DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, DestinationsArgs, FilterArgs, LoginArgs,
+        NamingArgs, OutputArgs, PlatformArgs, ReferrerArgs, SelectionArgs,
     },
-    signing::{SignatureArgs, SigningArgs},
-    trust::{REQUIRED_SIGNATURES, TrustArgs},
+    signatures::{REQUIRED_SIGNATURES, SignatureArgs, SigningArgs, TrustArgs},
     values::{PullArgs, SizeArgs, Storage, Values},
 };
 
@@ -65,7 +62,7 @@ pub(crate) mod variable {
     pub(crate) const EXCLUDE: &str = "THORAS_MIRROR_EXCLUDE";
     /// The lock.
     pub(crate) const LOCK: &str = "THORAS_MIRROR_LOCK";
-    /// The format, for `values`: clap reads it for the other commands.
+    /// The format. `request` reads it only for `values`, which prints YAML.
     pub(crate) const OUTPUT: &str = "THORAS_MIRROR_OUTPUT";
     /// Which authorities and logs of signatures to trust.
     pub(crate) const TRUSTED_ROOT: &str = "THORAS_MIRROR_TRUSTED_ROOT";
@@ -193,10 +190,9 @@ pub(crate) enum Command {
     /// List the images that would be mirrored, and why
     Images(Box<Images>),
     /// Copy the images, read them back from the destination, and write the lock
-    #[command(visible_alias = "copy", mut_arg("to_username", shared::describe_username))]
+    #[command(visible_alias = "copy")]
     Sync(Box<Sync>),
     /// Read the mirror and compare it with the lock, or with the source
-    #[command(mut_arg("to_username", shared::describe_username))]
     Verify(Box<Verify>),
     /// Print Helm values that make the chart pull everything from the mirror
     #[command(
@@ -212,7 +208,6 @@ pub(crate) enum Command {
     /// Write the images to one file: bundle export
     Export(Box<Export>),
     /// Copy the images of a bundle into a registry: bundle import
-    #[command(mut_arg("to_username", shared::describe_username))]
     Import(Box<Import>),
     /// Check everything before a long run: helm, credentials, push rights, TLS
     Doctor(Box<Doctor>),

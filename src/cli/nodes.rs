@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, builder::NonEmptyStringValueParser};
 
-use super::{DEFAULT_LOCK, LoginArgs, RegistryArgs, choice, examples, shared::FORMATS, variable};
-use crate::output::{Format, RedirectFormat};
+use super::{DEFAULT_LOCK, LoginArgs, OutputArgs, RegistryArgs, choice, examples, variable};
+use crate::output::RedirectFormat;
 
 const REDIRECT_FORMATS: &[(RedirectFormat, &str)] = &[
     (RedirectFormat::Containerd, "A hosts.toml for each source registry"),
@@ -92,9 +92,9 @@ pub(crate) struct Running {
     #[arg(long)]
     pub no_redirect: bool,
 
-    /// Output format
-    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
-    pub output: Format,
+    /// How to print the result.
+    #[command(flatten)]
+    pub output: OutputArgs,
 
     /// How to log in at the mirror.
     #[command(flatten)]

@@ -5,13 +5,10 @@ use std::{
     path::PathBuf,
 };
 
-use clap::Args;
+use clap::{Arg, Args};
 
-use super::{
-    choice, examples,
-    shared::{NAMINGS, parse_source_prefix},
-};
-use crate::{oci::Naming, units};
+use super::{NamingArgs, SignatureArgs, examples};
+use crate::units;
 
 /// Reads `ADDRESS:PORT`, `HOST:PORT`, `PORT` or `:PORT`.
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
@@ -40,9 +37,28 @@ fn parse_size(text: &str) -> Result<u64, String> {
         .map_err(|reason| format!("{reason}: use a number of bytes, 4G (decimal) or 4GiB (binary)"))
 }
 
+/// Describes the flags that other commands have as well.
+fn describe(arg: Arg) -> Arg {
+    let heading = "How to serve";
+    match arg.get_id().as_str() {
+        "naming" => arg
+            .help_heading(heading)
+            .help("How the images of a bundle are named [default: as recorded in the bundle, else relative]")
+            .hide_short_help(false),
+        // A folder has no signature, so no variable requires one.
+        "bundle_key" => arg
+            .help_heading(heading)
+            .help("Refuse to serve a bundle that this public key (PEM) has not signed")
+            .hide_short_help(true)
+            .env(None),
+        "source_prefix" | "signature" => arg.help_heading(heading),
+        _ => arg,
+    }
+}
+
 /// `thoras-mirror serve`
 #[derive(Debug, Args)]
-#[command(after_long_help = examples::SERVE)]
+#[command(after_long_help = examples::SERVE, mut_args(describe))]
 pub(crate) struct Serve {
     /// A folder to push to and pull from, created if it does not exist; or, read-only, a bundle or OCI layout: a tar,
     /// a folder, or volumes (one volume or the index is enough if the others are in the same folder)
@@ -61,27 +77,13 @@ pub(crate) struct Serve {
     )]
     pub listen: SocketAddr,
 
-    /// How the images of a bundle are named [default: as recorded in the bundle, else relative]
-    #[arg(help_heading = "How to serve", long, value_parser = choice(NAMINGS), env = "THORAS_MIRROR_NAMING")]
-    pub naming: Option<Naming>,
+    /// How the images of a bundle are named.
+    #[command(flatten)]
+    pub naming: NamingArgs,
 
-    /// The prefix that relative naming removes [default: the vendor's, else the prefix that all images share]
-    #[arg(help_heading = "How to serve", hide_short_help = true, long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX", value_parser = parse_source_prefix)]
-    pub source_prefix: Option<String>,
-
-    /// Refuse to serve a bundle that this public key (PEM) has not signed
-    #[arg(help_heading = "How to serve", hide_short_help = true, long, value_name = "FILE")]
-    pub bundle_key: Option<PathBuf>,
-
-    /// The bundle's signature [default: the name of the bundle with .sig]
-    #[arg(
-        help_heading = "How to serve",
-        hide_short_help = true,
-        long,
-        value_name = "FILE",
-        requires = "bundle_key"
-    )]
-    pub signature: Option<PathBuf>,
+    /// The signature that a bundle must have.
+    #[command(flatten)]
+    pub signed: SignatureArgs,
 
     /// Refuse pushes and deletions
     #[arg(help_heading = "How to serve", long)]

@@ -60,7 +60,7 @@ pub(crate) struct LockMerge {
     pub shards: Option<u32>,
 
     /// Output format
-    #[arg(help_heading = "What to join", long, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    #[arg(help_heading = "What to join", long, value_parser = choice(FORMATS), env = variable::OUTPUT, default_value_t = Format::Table)]
     pub format: Format,
 
     /// How to log in there.

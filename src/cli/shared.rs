@@ -7,7 +7,7 @@ use clap::{
     builder::{BoolishValueParser, NonEmptyStringValueParser},
 };
 
-use super::choice;
+use super::{choice, variable};
 use crate::{
     confirm::CheckLevel,
     enumerate::Mentions,
@@ -36,7 +36,7 @@ const MENTIONS: &[(Mentions, &str)] = &[
     (Mentions::None, "Only pod specs and custom resources"),
 ];
 
-pub(super) const CHECK_LEVELS: &[(CheckLevel, &str)] = &[
+const CHECK_LEVELS: &[(CheckLevel, &str)] = &[
     (CheckLevel::Manifests, "The manifest under the tag and every child manifest"),
     (CheckLevel::Blobs, "Also that every blob exists"),
 ];
@@ -48,11 +48,39 @@ const REFERRERS: &[(Referrers, &str)] = &[
     (Referrers::None, "Nothing: no request is made for them"),
 ];
 
-pub(super) const NAMINGS: &[(Naming, &str)] = &[
+const NAMINGS: &[(Naming, &str)] = &[
     (Naming::Relative, "The path below the source prefix; outside that prefix, the path without the host"),
     (Naming::Last, "Only the last path component"),
     (Naming::Full, "The host and the path"),
 ];
+
+/// How a command prints its result. The command sets the heading.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct OutputArgs {
+    /// Output format
+    #[arg(long, short, value_parser = choice(FORMATS), env = variable::OUTPUT, default_value_t = Format::Table)]
+    pub output: Format,
+}
+
+/// How images are copied to a registry. The command sets the heading.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct CopyArgs {
+    /// What to check at the destination, before and after copying
+    #[arg(hide_short_help = true, long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
+    pub check: CheckLevel,
+
+    /// Fail an image whose tag points to another digest at the destination, instead of moving the tag
+    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
+    pub no_overwrite: bool,
+
+    /// Copy at most this many blobs at once, to each destination [default: adaptive, at most 16]
+    #[arg(hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
+    pub jobs: Option<u16>,
+
+    /// Start no more images after the first failure, at each destination
+    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new())]
+    pub fail_fast: bool,
+}
 
 /// Which signatures, attestations and SBOMs.
 #[derive(Debug, Args)]
@@ -206,10 +234,19 @@ pub(crate) struct SelectionArgs {
     #[arg(long, env = "THORAS_MIRROR_STRICT", value_parser = BoolishValueParser::new())]
     pub strict: bool,
 
+    /// Which of them.
+    #[command(flatten)]
+    pub filters: FilterArgs,
+}
+
+/// Which of the images that were found.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which images")]
+pub(crate) struct FilterArgs {
     /// Keep only images that match a glob such as '*services*' (repeatable)
     ///
     /// [env: THORAS_MIRROR_INCLUDE]
-    // `request` reads the variables of this flag and of `exclude`, like that of `chart`.
+    // `request` reads these two variables: if clap read them, they would count as flags and conflict with real flags.
     #[arg(long, value_name = "GLOB", verbatim_doc_comment, value_delimiter = ',')]
     pub include: Vec<String>,
 
@@ -225,7 +262,7 @@ pub(crate) struct SelectionArgs {
 #[command(next_help_heading = "Where to")]
 pub(crate) struct DestinationArgs {
     /// The registry and path to mirror to
-    #[arg(hide_short_help = true, long, value_name = "REGISTRY/PATH", env = super::variable::TO)]
+    #[arg(hide_short_help = true, long, value_name = "REGISTRY/PATH", env = variable::TO)]
     pub to: String,
 
     /// How images are named at the destination.
@@ -239,10 +276,10 @@ pub(crate) struct DestinationArgs {
 
 /// Where images go, to one or several places.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Where to")]
+#[command(next_help_heading = "Where to", mut_arg("to_username", describe_username))]
 pub(crate) struct DestinationsArgs {
     /// The registry and path to mirror to (repeatable: every blob is read once)
-    #[arg(hide_short_help = true, long, value_name = "REGISTRY/PATH", env = super::variable::TO, required = true)]
+    #[arg(hide_short_help = true, long, value_name = "REGISTRY/PATH", env = variable::TO, required = true)]
     pub to: Vec<String>,
 
     /// How images are named at the destinations.
@@ -282,7 +319,7 @@ pub(crate) struct LoginArgs {
     /// The user name for the registry in --to
     ///
     /// No other registry receives it.
-    #[arg(long, value_name = "NAME", env = super::variable::TO_USERNAME, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", env = variable::TO_USERNAME, value_parser = NonEmptyStringValueParser::new())]
     pub to_username: Option<String>,
 
     /// Read its password from standard input
@@ -299,7 +336,8 @@ pub(crate) struct PlatformArgs {
     /// A platform that every image must have (repeatable)
     #[arg(
         long,
-        value_name = "OS/ARCHITECTURE", value_parser = Platform::parse_typed,
+        value_name = "OS/ARCHITECTURE",
+        value_parser = Platform::parse_typed,
         env = "THORAS_MIRROR_PLATFORM",
         value_delimiter = ',',
         default_values = DEFAULT_PLATFORMS
@@ -317,8 +355,13 @@ pub(crate) struct PlatformArgs {
     pub allow_missing_platform: Vec<Waiver>,
 }
 
+/// `--platform` for commands whose lock or bundle names the platforms.
+pub(super) fn without_default(platform: Arg) -> Arg {
+    platform.default_value(None)
+}
+
 /// Refuses a prefix that no image can have, such as a URL: it would silently change names.
-pub(super) fn parse_source_prefix(text: &str) -> Result<String, String> {
+fn parse_source_prefix(text: &str) -> Result<String, String> {
     let below = format!("{}/image", text.strip_suffix('/').unwrap_or(text));
     match below.parse::<Repository>() {
         Ok(_) => Ok(text.to_owned()),

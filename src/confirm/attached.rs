@@ -31,7 +31,7 @@ pub(crate) struct AttachedState {
     /// What it is.
     pub(crate) kind: AttachmentKind,
     /// Whether it can be found from its subject.
-    pub(crate) found: Found,
+    pub(crate) found: ListingState,
     /// The manifests that exist: it and those below it.
     pub(crate) manifests: Vec<Digest>,
     /// Everything that is wrong with it.
@@ -40,7 +40,7 @@ pub(crate) struct AttachedState {
 
 /// What leads from a subject to a manifest that is attached to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum ListingState {
     /// The registry lists it, or its tag names it.
     Listed,
     /// Nothing.
@@ -67,7 +67,7 @@ pub(crate) fn counts(wanted: &[AttachedManifest], states: &[AttachedState]) -> A
 /// The tags that have entries of the destination's own.
 pub(crate) fn kept_tags(wanted: &[AttachedManifest], states: &[AttachedState]) -> Vec<KeptTag> {
     let kept = wanted.iter().zip(states).filter_map(|(wanted, state)| match &state.found {
-        Found::Extended { by, entries } if *entries > 0 => {
+        ListingState::Extended { by, entries } if *entries > 0 => {
             Some(KeptTag { tag: wanted.tag.clone()?, digest: by.clone(), entries: *entries })
         }
         _ => None,
@@ -159,12 +159,12 @@ impl<S: Source> Comparison<'_, S> {
         let AttachedManifest { digest, artifact_type, subject, tag, .. } = wanted;
         let (digest, subject) = (digest.clone(), subject.clone());
         match (&found, read.is_some()) {
-            (Found::Listed | Found::Extended { .. }, true) => {}
-            (Found::Outdated(found) | Found::Diverged(found), _) => {
+            (ListingState::Listed | ListingState::Extended { .. }, true) => {}
+            (ListingState::Outdated(found) | ListingState::Diverged(found), _) => {
                 let tag = tag.clone().unwrap_or_default();
                 problems.push(Problem::OtherAttachment { tag, expected: digest, found: found.clone() });
             }
-            (Found::Unlisted, true) => problems.push(Problem::UnlistedAttachment { digest, subject }),
+            (ListingState::Unlisted, true) => problems.push(Problem::UnlistedAttachment { digest, subject }),
             (_, false) => {
                 // A manifest that cannot be read has a problem already.
                 if problems.is_empty() {
@@ -202,18 +202,18 @@ impl<S: Source> Comparison<'_, S> {
     }
 
     /// `read` is the wanted manifest, if the destination has it.
-    async fn found(&self, wanted: &AttachedManifest, read: Option<&Graph>) -> Result<Found, Error> {
+    async fn found(&self, wanted: &AttachedManifest, read: Option<&Graph>) -> Result<ListingState, Error> {
         let listed = self.listed.get(&wanted.subject);
         let link = wanted.link();
         let Link::Tag(tag) = &link else {
             let is_listed = listed.is_some_and(|listed| listed.referrers.contains(&wanted.digest));
-            return Ok(if is_listed { Found::Listed } else { Found::Unlisted });
+            return Ok(if is_listed { ListingState::Listed } else { ListingState::Unlisted });
         };
         let Some(found) = listed.and_then(|listed| listed.tags.get(tag)) else {
-            return Ok(Found::Unlisted);
+            return Ok(ListingState::Unlisted);
         };
         if *found == wanted.digest {
-            return Ok(Found::Listed);
+            return Ok(ListingState::Listed);
         }
         let wanted_bytes = match self.bytes.get(&wanted.digest) {
             Some(manifest) => Some(manifest.clone()),
@@ -226,16 +226,16 @@ impl<S: Source> Comparison<'_, S> {
         let found_bytes = self.manifest(found).await?;
         let entries = |manifest: Option<RawManifest>| manifest.as_ref().and_then(entries);
         let (Some(wanted), Some(there)) = (entries(wanted_bytes), entries(found_bytes)) else {
-            return Ok(Found::Diverged(found.clone()));
+            return Ok(ListingState::Diverged(found.clone()));
         };
         let (lacks, more) = (wanted.difference(&there).count(), there.difference(&wanted).count());
         // An SBOM is replaced, not extended.
         let is_sbom = AttachmentKind::of("", &link) == AttachmentKind::Sbom;
         Ok(match (lacks, more) {
-            (0, entries) => Found::Extended { by: found.clone(), entries },
-            (_, 0) => Found::Outdated(found.clone()),
-            _ if is_sbom => Found::Outdated(found.clone()),
-            _ => Found::Diverged(found.clone()),
+            (0, entries) => ListingState::Extended { by: found.clone(), entries },
+            (_, 0) => ListingState::Outdated(found.clone()),
+            _ if is_sbom => ListingState::Outdated(found.clone()),
+            _ => ListingState::Diverged(found.clone()),
         })
     }
 

@@ -18,7 +18,7 @@ pub enum Cause {
     #[error("it does not exist")]
     NoSuchManifest,
     /// An index references this manifest, possibly for this platform, but it does not exist.
-    #[error("it does not exist, although an index references it{}", For(.0.as_deref()))]
+    #[error("it does not exist, although an index references it{}", ForPlatform(.0.as_deref()))]
     NoSuchChild(Option<Box<Platform>>),
     /// A manifest references this blob, but it does not exist.
     #[error("it does not exist, although a manifest references it")]
@@ -203,9 +203,9 @@ impl Cause {
 }
 
 /// ` for linux/arm64`
-struct For<'a>(Option<&'a Platform>);
+struct ForPlatform<'a>(Option<&'a Platform>);
 
-impl fmt::Display for For<'_> {
+impl fmt::Display for ForPlatform<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|platform| write!(formatter, " for {platform}"))
     }

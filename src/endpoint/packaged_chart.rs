@@ -39,7 +39,7 @@ impl<S: Source> ChartSource<S> {
     }
 
     /// The same chart beside another source.
-    pub(crate) fn beside<T: Source>(&self, change: impl FnOnce(&S) -> T) -> ChartSource<T> {
+    pub(crate) fn with_inner<T: Source>(&self, change: impl FnOnce(&S) -> T) -> ChartSource<T> {
         ChartSource { inner: change(&self.inner), chart: self.chart.clone() }
     }
 
@@ -135,7 +135,7 @@ mod tests {
         ChartArtifact::new(&metadata, Bytes::from_static(b"package")).unwrap()
     }
 
-    fn beside(artifact: Option<ChartArtifact>) -> (ChartSource<EmptyDestination>, Repository) {
+    fn chart_source(artifact: Option<ChartArtifact>) -> (ChartSource<EmptyDestination>, Repository) {
         let reference = chart::local_chart("shop", "1.0.0").unwrap();
         let repository = reference.repository().clone();
         (ChartSource::new(EmptyDestination, Some(PackagedChart { reference, artifact })), repository)
@@ -145,7 +145,7 @@ mod tests {
     async fn the_chart_comes_from_memory_and_the_rest_from_the_source() {
         let artifact = packaged();
         let digest = artifact.manifest().digest().clone();
-        let (source, repository) = beside(Some(artifact.clone()));
+        let (source, repository) = chart_source(Some(artifact.clone()));
         assert_eq!(source.digest(&repository, "1.0.0").await.unwrap(), Some(digest.clone()));
         assert_eq!(source.digest(&repository, "2.0.0").await.unwrap(), None);
         for target in [Target::Tag("1.0.0".to_owned()), Target::Digest(digest)] {
@@ -168,7 +168,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_error_for_a_chart_that_was_not_packaged_again_has_a_hint() {
-        let (source, repository) = beside(None);
+        let (source, repository) = chart_source(None);
         let error = source.manifest(&repository, &Target::Tag("1.0.0".to_owned())).await.unwrap_err();
         let failure = error.failure();
         assert!(failure.message.contains("localhost/charts/shop:1.0.0"), "{failure:?}");

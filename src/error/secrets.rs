@@ -24,7 +24,7 @@ const SHORTEST_PART: usize = 6;
 
 /// What is known.
 #[derive(Default)]
-struct Known {
+struct KnownSecrets {
     /// Hidden in all text, the longest first.
     secrets: Vec<SecretString>,
     /// Secrets that may be words of the output: hidden in text that a server sent.
@@ -153,11 +153,11 @@ fn in_url(text: &str) -> String {
 mod store {
     use std::sync::{Mutex, PoisonError};
 
-    use super::Known;
+    use super::KnownSecrets;
 
-    static KNOWN: Mutex<Known> = Mutex::new(Known { secrets: Vec::new(), words: Vec::new() });
+    static KNOWN: Mutex<KnownSecrets> = Mutex::new(KnownSecrets { secrets: Vec::new(), words: Vec::new() });
 
-    pub(super) fn with<T>(use_it: impl FnOnce(&mut Known) -> T) -> T {
+    pub(super) fn with<T>(use_it: impl FnOnce(&mut KnownSecrets) -> T) -> T {
         use_it(&mut KNOWN.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -167,13 +167,13 @@ mod store {
 mod store {
     use std::cell::RefCell;
 
-    use super::Known;
+    use super::KnownSecrets;
 
     thread_local! {
-        static KNOWN: RefCell<Known> = RefCell::default();
+        static KNOWN: RefCell<KnownSecrets> = RefCell::default();
     }
 
-    pub(super) fn with<T>(use_it: impl FnOnce(&mut Known) -> T) -> T {
+    pub(super) fn with<T>(use_it: impl FnOnce(&mut KnownSecrets) -> T) -> T {
         KNOWN.with(|known| use_it(&mut known.borrow_mut()))
     }
 }

@@ -15,24 +15,24 @@ use crate::{
     outcome::inspection::{Attestation, InspectedAttachment, InspectedImage, InspectedPlatform, Inspection},
     problem::Side,
     request::{Access, Inspect},
-    resolve::{self, Wanted},
+    resolve::{self, AttachedToRead},
 };
 
 /// The result.
-pub(crate) enum Found {
+pub(crate) enum Inspected {
     /// The images.
     Images(Inspection),
     /// A manifest byte for byte, so that `| sha256sum` gives its digest.
     Raw(Bytes),
 }
 
-pub(crate) async fn run(request: &Inspect, events: Arc<dyn EventSink>) -> Result<Found, Failure> {
+pub(crate) async fn run(request: &Inspect, events: Arc<dyn EventSink>) -> Result<Inspected, Failure> {
     let access = Access::open(&request.registries, Arc::clone(&events))?;
     access.warn_of_unused_license(request.images.iter().map(Reference::repository), &*events);
     let source = access.source_with_login(request.login.as_ref()).await?;
     if let (true, Some(reference)) = (request.raw, request.images.first()) {
         let root = root(&source, reference).await.map_err(|error| error.failure())?;
-        return Ok(Found::Raw(root.bytes().clone()));
+        return Ok(Inspected::Raw(root.bytes().clone()));
     }
     let (mut images, mut failures) = (Vec::new(), Vec::new());
     for reference in &request.images {
@@ -42,7 +42,7 @@ pub(crate) async fn run(request: &Inspect, events: Arc<dyn EventSink>) -> Result
         }
     }
     access.warn_of_unused_hosts(&*events);
-    Ok(Found::Images(Inspection { images, failures }))
+    Ok(Inspected::Images(Inspection { images, failures }))
 }
 
 async fn root(source: &Registries, reference: &Reference) -> Result<RawManifest, Error> {
@@ -61,7 +61,7 @@ async fn inspect(
     let (digest, media_type, manifest_size) = (root.digest().clone(), root.media_type().clone(), root.size());
     let (known, keep) = (KnownManifests::new(), ManifestBytes::Small);
     let repository = reference.repository();
-    let wanted = Wanted::<Registries>::selected(referrers);
+    let wanted = AttachedToRead::<Registries>::selected(referrers);
     let graph = resolve::resolve_with_attached(source, repository, root, &known, keep, wanted).await?;
     for message in &graph.ignored {
         events.emit(Event::Warning { image: Some(reference.clone()), message: message.clone() });

@@ -9,7 +9,7 @@ use crate::{
     endpoint::registry::Registries,
     error::{Failure, Kind},
     event::EventSink,
-    lock::{Joined, Lock, LockFile, join},
+    lock::{JoinedLock, Lock, LockFile, join},
     oci::{Reference, Repository},
     outcome::MergeOutcome,
     request::{Access, LockMerge},
@@ -32,7 +32,7 @@ pub(crate) async fn run(request: &LockMerge, events: Arc<dyn EventSink>) -> Resu
     let set =
         ShardSet::choose(found, list.as_ref(), *shards).map_err(|error| incomplete(&error, &repository))?;
     let (locks, list) = read_all(&registry, &repository, &set).await?;
-    let Joined { lock, repeated, unconfirmed } = join(locks, &list).map_err(|error| error.failure())?;
+    let JoinedLock { lock, repeated, unconfirmed } = join(locks, &list).map_err(|error| error.failure())?;
     let images = lock.images.len();
     let earlier = match Lock::read(output) {
         Ok(earlier) => Some(earlier).filter(|lock| lock.has_destinations_besides(&[root])),

@@ -2,7 +2,7 @@
 //!
 //! | job | file |
 //! |---|---|
-//! | `images`, `inspect`, `sync`, `verify`, `serve` | the file of that name |
+//! | `images`, `inspect`, `sync`, `verify`, `serve` | the module of that name |
 //! | `login`, `logout` | [`login`] |
 //! | `doctor` | [`doctor`] |
 //! | `values` | [`values`] |

@@ -13,7 +13,7 @@ use super::{
     write_file::{Readers, check_absent, write_file},
 };
 use crate::{
-    endpoint::registry::auth::{Credential, Found, Provenance},
+    endpoint::registry::auth::{Credential, FoundCredential, Provenance},
     error::{Failure, Kind, escape},
     event::{EventSink, warn},
     oci::mapping::Root,
@@ -38,7 +38,7 @@ pub(crate) async fn run(request: &PullSecret, events: Arc<dyn EventSink>) -> Res
         PullFrom::Vendor => {
             let license =
                 access.license().ok_or_else(|| Failure::new(Kind::Usage, "no license was given"))?;
-            let found = Found { credential: license.credential(), provenance: Provenance::License };
+            let found = FoundCredential { credential: license.credential(), provenance: Provenance::License };
             (license.pull_secret_key(), found)
         }
     };

@@ -1,4 +1,4 @@
-//! The end of a job that copies images: writes the lock and completes the outcome.
+//! The last step of a job that copies images: writes the lock and completes the outcome.
 
 use std::{
     collections::BTreeSet,
@@ -26,9 +26,9 @@ use crate::{
 
 /// A lock that will be written when the job ends. It is opened early, so that an unwritable folder fails before any
 /// transfer.
-pub(super) struct Record(Option<LockFile>);
+pub(super) struct PendingLock(Option<LockFile>);
 
-impl Record {
+impl PendingLock {
     /// Opens the file; `None` writes no lock.
     pub(super) fn prepare(path: Option<&Path>) -> Result<Self, Failure> {
         let prepare = |path| LockFile::prepare(path).map_err(|error| error.failure());
@@ -54,7 +54,7 @@ pub(super) struct CopiedTo<'a> {
     pub(super) images: Vec<Mirrored>,
     /// How long it took, beside other destinations.
     pub(super) time: Duration,
-    /// What was read again for it.
+    /// What was read once more for it.
     pub(super) extra_reads: ExtraReads,
 }
 
@@ -87,6 +87,11 @@ pub(super) struct Copied<'a> {
     pub(super) lock: &'a Path,
     /// Helm's settings, if the run rendered the chart.
     pub(super) selection: Option<&'a Selection>,
+}
+
+/// The failure of a job without a destination. Requests have at least one.
+pub(super) fn no_destination() -> Failure {
+    Failure::new(Kind::Usage, "--to is empty")
 }
 
 impl CopiedTo<'_> {
@@ -139,7 +144,7 @@ impl Copied<'_> {
             }
         };
         self.shard = Some(division.outcome(pushed));
-        self.finish(Record(None))
+        self.finish(PendingLock(None))
     }
 
     /// The lock of this run at one destination alone.
@@ -151,7 +156,7 @@ impl Copied<'_> {
         lock
     }
 
-    /// The same with what earlier runs know about images that could not be confirmed.
+    /// The lock of this run, with what earlier runs know about images that could not be confirmed.
     fn lock_with_known(&self, copied: &CopiedTo<'_>, replaced: Option<&Lock>) -> Lock {
         let mut lock = self.lock_of(copied);
         if let Some(earlier) = self.extended.as_ref().or(replaced) {
@@ -173,21 +178,24 @@ impl Copied<'_> {
         Ok(whole.unwrap_or_else(|| self.lock_of(&self.first)))
     }
 
+    /// Writes the receipt of an import, if it was asked for.
+    fn write_receipt(&self, replaced: Option<&Lock>) -> Result<(), Failure> {
+        let Some((receipt, bundle)) = self.receipt.as_ref().zip(self.bundle.clone()) else { return Ok(()) };
+        let now = units::timestamp(SystemTime::now(), false);
+        let outcomes = self.first.images.iter().map(|image| &image.outcome);
+        let lock = self.lock_with_known(&self.first, replaced);
+        receipt.write(&Receipt::new(bundle, now, &self.first.destination.root, &outcomes, lock))
+    }
+
     /// Writes the lock and completes the outcome.
-    pub(super) fn finish(mut self, record: Record) -> RunOutcome {
+    pub(super) fn finish(mut self, record: PendingLock) -> RunOutcome {
         // Of the lock that this one replaces, only images that this run could not confirm need anything. It is read
         // again for them: it would fill memory during the whole run. A damaged lock cannot be kept.
         let is_needed = self.extended.is_none() && !self.copied().all(CopiedTo::are_all_confirmed);
         let replaced = if is_needed { Lock::read(self.lock).ok() } else { None };
         let mut failures = std::mem::take(&mut self.failures);
         failures.extend(record.write(|| self.whole_lock(replaced.as_ref())));
-        if let Some((receipt, bundle)) = self.receipt.as_ref().zip(self.bundle.clone()) {
-            let now = units::timestamp(SystemTime::now(), false);
-            let outcomes = self.first.images.iter().map(|image| &image.outcome);
-            let lock = self.lock_with_known(&self.first, replaced.as_ref());
-            let root = &self.first.destination.root;
-            failures.extend(receipt.write(&Receipt::new(bundle, now, root, &outcomes, lock)).err());
-        }
+        failures.extend(self.write_receipt(replaced.as_ref()).err());
         let missing = self.copied().flat_map(|copied| &copied.images);
         failures.extend(missing_repositories(
             &missing.filter_map(|image| image.missing_repository.clone()).collect(),

@@ -35,5 +35,5 @@ pub(crate) use self::{
     file::LockFile,
     names::RecordedNames,
     receipt::{LARGEST as LARGEST_RECEIPT, Receipt},
-    shards::{Joined, join},
+    shards::{JoinedLock, join},
 };

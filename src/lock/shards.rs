@@ -14,7 +14,7 @@ const NAMED: usize = 5;
 
 /// The lock of a whole list.
 #[derive(Debug)]
-pub(crate) struct Joined {
+pub(crate) struct JoinedLock {
     pub(crate) lock: Lock,
     /// What was transferred more than once because the list was divided.
     pub(crate) repeated: Repeated,
@@ -113,7 +113,7 @@ impl JoinError {
 }
 
 /// Joins the locks of all shards of `list`, each with its number.
-pub(crate) fn join(shards: Vec<(u32, Lock)>, list: &ImageList) -> Result<Joined, JoinError> {
+pub(crate) fn join(shards: Vec<(u32, Lock)>, list: &ImageList) -> Result<JoinedLock, JoinError> {
     let digest = list.digest();
     let count = shards.len();
     for (index, lock) in &shards {
@@ -149,7 +149,7 @@ pub(crate) fn join(shards: Vec<(u32, Lock)>, list: &ImageList) -> Result<Joined,
     }
     let unconfirmed = images.unconfirmed();
     joined.images = images.0.into_values().map(|(_, image)| image).collect();
-    Ok(Joined { lock: joined, repeated, unconfirmed })
+    Ok(JoinedLock { lock: joined, repeated, unconfirmed })
 }
 
 /// The images by source, each with the shard that it came from first.

@@ -125,8 +125,8 @@ pub async fn mirror<S: Source, D: Destination>(
         while window.has_room()
             && let Some((position, image)) = waiting.next()
         {
-            let (run, image, place) = (Arc::clone(&run), Arc::clone(image), window.enter());
-            tasks.spawn(async move { (position, run.image(&image, place).await) });
+            let (run, image, slot) = (Arc::clone(&run), Arc::clone(image), window.enter());
+            tasks.spawn(async move { (position, run.image(&image, slot).await) });
         }
         match tasks.join_next().await {
             Some(Ok((position, mirrored))) => {
@@ -202,7 +202,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         }
     }
 
-    async fn image(&self, image: &Arc<Mapping>, mut place: window::Place) -> Mirrored {
+    async fn image(&self, image: &Arc<Mapping>, mut slot: window::WindowSlot) -> Mirrored {
         let begun = Instant::now();
         let optional = self.options.optional.contains(&image.source);
         let outcome = ImageOutcome { optional, ..ImageOutcome::new(image, Status::Failed) };
@@ -211,7 +211,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         mirrored.outcome.digest = image.pull().digest().cloned();
         if self.stops() {
             mirrored.outcome.status = Status::Skipped;
-        } else if let Err(stopped) = self.mirror_expecting_attachments(image, &mut place, &mut mirrored).await
+        } else if let Err(stopped) = self.mirror_expecting_attachments(image, &mut slot, &mut mirrored).await
         {
             self.failed.store(true, Ordering::Relaxed);
             mirrored.outcome.status = Status::Failed;
@@ -244,7 +244,7 @@ impl<S: Source, D: Destination> Run<S, D> {
     async fn mirror_expecting_attachments(
         &self,
         image: &Arc<Mapping>,
-        place: &mut window::Place,
+        slot: &mut window::WindowSlot,
         mirrored: &mut Mirrored,
     ) -> Result<(), Stopped> {
         let expect = async {
@@ -252,7 +252,7 @@ impl<S: Source, D: Destination> Run<S, D> {
                 self.source.expect_attachments(image.source.repository()).await;
             }
         };
-        let (expect, mirror) = (pin!(expect), pin!(self.mirror(image, place, mirrored)));
+        let (expect, mirror) = (pin!(expect), pin!(self.mirror(image, slot, mirrored)));
         match future::select(mirror, expect).await {
             Either::Left((mirrored, _)) => mirrored,
             Either::Right(((), mirror)) => mirror.await,
@@ -263,7 +263,7 @@ impl<S: Source, D: Destination> Run<S, D> {
     async fn mirror(
         &self,
         image: &Arc<Mapping>,
-        place: &mut window::Place,
+        slot: &mut window::WindowSlot,
         mirrored: &mut Mirrored,
     ) -> Result<(), Stopped> {
         let required = self.required(image);
@@ -288,7 +288,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         let graph = resolve_with_attached(&*self.source, repository, root, &known, keep, wanted).await?;
         drop(known);
         let graph = graph.with_foreign_layers(self.options.foreign_layers);
-        place.holds(&graph);
+        slot.holds(&graph);
         self.describe(image, &graph, mirrored)?;
         let digest = mirrored.outcome.digest.clone();
         refuse_missing_platforms(&graph, &required)?;
@@ -303,7 +303,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         attached::refuse_loss(&graph, &attached)?;
         attached::describe(&graph, &attached, &mut mirrored.outcome);
         let presence = self.presence(image, &graph, (&there, &attached)).await?;
-        let Planned { admitted, idle, bytes, requests } = self.plan(image, place, (&graph, &presence));
+        let Planned { admitted, idle, bytes, requests } = self.plan(image, slot, (&graph, &presence));
         drop(presence);
         let was_there = moved_from.is_none() && there.digest().is_some();
         if idle || self.options.dry_run {

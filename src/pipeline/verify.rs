@@ -17,7 +17,7 @@ use crate::{
     oci::{Digest, Mapping, Platform},
     outcome::{ImageOutcome, Status},
     problem::Problem,
-    resolve::{self, Wanted},
+    resolve::{self, AttachedToRead},
     trust::Verifier,
 };
 
@@ -195,7 +195,8 @@ async fn verify_attached<D: Source, S: Source>(
         let mut wanted = expectation.attached.clone();
         if let (Some(AttachedAt { source, referrers }), Some(graph)) = (source, &survey.graph) {
             let mut graph = graph.clone();
-            let selected = Wanted::selected(referrers).mirrored_in(Some((destination, &image.repository)));
+            let selected =
+                AttachedToRead::selected(referrers).mirrored_in(Some((destination, &image.repository)));
             let (repository, keep) = (image.source.repository(), ManifestBytes::Small);
             resolve::attached_to(&**source, repository, &mut graph, keep, selected).await?;
             wanted = graph.attached.iter().map(Attached::record).collect();

@@ -11,10 +11,11 @@ use std::{
     time::Duration,
 };
 
+use futures::future::try_join_all;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    Login, Password, RegistrySettings,
+    Destinations, Login, Password, RegistrySettings,
     network::{self, NamedHost},
     registries::LicenseFrom,
     setting::{Origin, Setting},
@@ -27,8 +28,8 @@ use crate::{
         registry::{
             Connector, NetworkSettings, Registries, Tuning,
             auth::{
-                self, Credential, CredentialError, Credentials, Environment, Found, License, Provenance,
-                Scheme, read_authfile,
+                self, Credential, CredentialError, Credentials, Environment, FoundCredential, License,
+                Provenance, Scheme, read_authfile,
             },
             state_folder,
         },
@@ -150,6 +151,15 @@ impl Access {
         Ok(self.connector.open(Side::Destination, credentials).with_state(state))
     }
 
+    /// The registries of all destinations, in their order.
+    pub(crate) async fn destinations(
+        &self,
+        destinations: &Destinations,
+    ) -> Result<Vec<Arc<Registries>>, Failure> {
+        let opened = destinations.iter().map(|destination| self.destination(destination.login.as_ref()));
+        Ok(try_join_all(opened).await?.into_iter().map(Arc::new).collect())
+    }
+
     /// Adds the login for the registry of `--to`.
     async fn with_login(
         &self,
@@ -185,10 +195,10 @@ impl Access {
         &self,
         root: &Root,
         login: Option<&Login>,
-    ) -> Result<Option<Found>, Failure> {
+    ) -> Result<Option<FoundCredential>, Failure> {
         if let Some(login) = login.filter(|login| login.registry == root.registry()) {
             let provenance = Provenance::Explicit("--to-username".to_owned());
-            return Ok(Some(Found { credential: credential(login)?, provenance }));
+            return Ok(Some(FoundCredential { credential: credential(login)?, provenance }));
         }
         // Keys of files may name a scheme. A registry on loopback that does not run has none yet.
         let origin = match self.connector.origin(Side::Destination, root.registry()).await {

@@ -11,7 +11,7 @@ use super::{
     usage, volume::VolumeSize,
 };
 use crate::{
-    cli::{self, variable},
+    cli::{self, SignatureArgs, variable},
     confirm::CheckLevel,
     endpoint::bundle::{SIGNATURE_SUFFIX, with_suffix},
     enumerate::Selection,
@@ -230,7 +230,6 @@ pub(crate) enum ImportFrom {
 
 impl Import {
     pub(super) fn new(args: cli::Import) -> Result<Self, Failure> {
-        let named = args.signed.signature.is_some();
         let from = if !names_stdin(&args.files) {
             ImportFrom::Files(args.files)
         } else if args.files.len() == 1 {
@@ -245,18 +244,7 @@ impl Import {
             login: Some(&args.destination.login),
             ..Stdin::default()
         })?;
-        if args.trust_bundle && args.signed.bundle_key.is_none() {
-            return Err(usage(
-                "--trust-bundle needs --bundle-key: without a valid signature, anyone could have added trust files to the bundle",
-            )
-            .with_hint("pass --bundle-key FILE, or name whom you trust with --verify-key or --verify-policy"));
-        }
-        if from == ImportFrom::Stdin && args.signed.bundle_key.is_some() && !named {
-            return Err(usage(
-                "--bundle-key needs a signature, and a bundle from standard input has no file beside it",
-            )
-            .with_hint("pass --signature FILE"));
-        }
+        check_signature_flags(&args.signed, args.trust_bundle, &from)?;
         let destinations = Destinations::new(args.destination)?;
         if destinations.are_several() && args.receipt.is_some() {
             return Err(usage("--receipt records one destination, and --to names several")
@@ -264,7 +252,7 @@ impl Import {
         }
         Ok(Self {
             from,
-            expect: args.expect,
+            expect: args.expected.expect,
             signed: RequiredSignature::new(args.signed),
             receipt: args.receipt.map(|path| Receipt {
                 path,
@@ -272,29 +260,47 @@ impl Import {
                 force: args.force,
             }),
             names: args.names,
-            include: flags_or_variable(args.include, variable::INCLUDE),
-            exclude: flags_or_variable(args.exclude, variable::EXCLUDE),
+            include: flags_or_variable(args.filters.include, variable::INCLUDE),
+            exclude: flags_or_variable(args.filters.exclude, variable::EXCLUDE),
             keep_going: args.keep_going,
-            strict: args.strict,
+            strict: args.expected.strict,
             lock: args.lock,
             destinations,
             registries: RegistrySettings::new(args.registries)?.with_rates(&args.rates),
-            platforms: (!args.platform.is_empty()).then_some(args.platform),
-            waivers: args.allow_missing_platform,
+            platforms: (!args.platforms.platform.is_empty()).then_some(args.platforms.platform),
+            waivers: args.platforms.allow_missing_platform,
             copy: CopySettings {
-                check: args.check,
-                referrers: ReferrerSettings::new(args.referrers)?,
-                overwrite: !args.no_overwrite,
                 dry_run: args.dry_run,
-                jobs: args.jobs,
-                fail_fast: args.fail_fast,
                 // The bundle has what its lock says: nothing in it is optional.
                 strict: true,
                 signatures: RequiredSignatures::with_bundle(args.trust, args.trust_bundle)?,
+                ..CopySettings::new(args.copy, args.referrers)?
             },
             trust_bundle: args.trust_bundle,
         })
     }
+}
+
+/// Refuses flags for signatures that need other flags.
+fn check_signature_flags(
+    signed: &SignatureArgs,
+    trust_bundle: bool,
+    from: &ImportFrom,
+) -> Result<(), Failure> {
+    let has_key = signed.bundle_key.is_some();
+    if trust_bundle && !has_key {
+        return Err(usage(
+            "--trust-bundle needs --bundle-key: without a valid signature, anyone could have added trust files to the bundle",
+        )
+        .with_hint("pass --bundle-key FILE, or name whom you trust with --verify-key or --verify-policy"));
+    }
+    if *from == ImportFrom::Stdin && has_key && signed.signature.is_none() {
+        return Err(usage(
+            "--bundle-key needs a signature, and a bundle from standard input has no file beside it",
+        )
+        .with_hint("pass --signature FILE"));
+    }
+    Ok(())
 }
 
 /// `bundle verify`
@@ -318,10 +324,10 @@ impl BundleVerify {
         Ok(Self {
             paths: args.paths,
             signed: RequiredSignature::new(args.signed),
-            expect: args.expect,
-            platforms: (!args.platform.is_empty()).then_some(args.platform),
-            waivers: args.allow_missing_platform,
-            strict: args.strict,
+            expect: args.expected.expect,
+            platforms: (!args.platforms.platform.is_empty()).then_some(args.platforms.platform),
+            waivers: args.platforms.allow_missing_platform,
+            strict: args.expected.strict,
         })
     }
 }

@@ -11,7 +11,7 @@ use super::{
     usage,
 };
 use crate::{
-    cli::{self, Against, DEFAULT_LOCK, variable as names},
+    cli::{self, Against, DEFAULT_LOCK, NamingArgs, PlatformArgs, SelectionArgs, variable as names},
     confirm::Level,
     enumerate::{SelectedFrom, Selection},
     error::Failure,
@@ -63,14 +63,10 @@ impl Sync {
             foreign_layers: args.foreign_layers,
             shard,
             copy: CopySettings {
-                check: args.check,
-                referrers: ReferrerSettings::new(args.referrers)?,
-                overwrite: !args.no_overwrite,
-                dry_run: args.dry_run,
-                jobs: args.jobs,
-                fail_fast: args.fail_fast,
                 strict,
+                dry_run: args.dry_run,
                 signatures,
+                ..CopySettings::new(args.copy, args.referrers)?
             },
         })
     }
@@ -136,6 +132,44 @@ pub(crate) enum CompareWith {
     },
 }
 
+impl CompareWith {
+    fn lock(
+        path: PathBuf,
+        to: Option<Setting<Vec<String>>>,
+        selection: SelectionArgs,
+    ) -> Result<Self, Failure> {
+        let name = chart_name(&selection).map(|chart| chart.value);
+        let version = selection.chart_version.clone();
+        // Not the variables: they may be set for other commands, and would hide images of the lock.
+        let only = LockedImages {
+            references: selection.image.clone(),
+            include: selection.filters.include.clone(),
+            exclude: selection.filters.exclude.clone(),
+        };
+        let options = chart_options(selection);
+        let chart = Box::new(LockedChart { name, version, options });
+        let mirrors = match to {
+            Some(to) => Some(Setting::new(roots(&to.value)?, to.origin)),
+            None => None,
+        };
+        Ok(Self::Lock { path, mirrors, only, chart })
+    }
+
+    fn source(
+        to: Option<Setting<Vec<String>>>,
+        lock: PathBuf,
+        images: SelectionArgs,
+        naming: NamingArgs,
+        foreign_layers: bool,
+    ) -> Result<Self, Failure> {
+        let to = to
+            .ok_or_else(|| usage("--against source needs the mirror").with_hint("pass --to REGISTRY/PATH"))?;
+        let roots = roots(&to.value)?;
+        let selection = Box::new(selection(images, false).except_below(&roots));
+        Ok(Self::Source { selection, roots, naming: naming.into(), foreign_layers, lock })
+    }
+}
+
 impl Verify {
     pub(super) fn new(args: cli::Verify) -> Result<Self, Failure> {
         check_stdin(&Stdin {
@@ -157,42 +191,17 @@ impl Verify {
         let lock = args.lock.clone().or_else(|| variable(names::LOCK).map(|path| path.value.into()));
         let with = match comparison(args.lock.as_ref(), !args.to.is_empty(), args.against) {
             Comparison::Source => {
-                let to = to.ok_or_else(|| {
-                    usage("--against source needs the mirror").with_hint("pass --to REGISTRY/PATH")
-                })?;
-                let roots = roots(&to.value)?;
-                CompareWith::Source {
-                    selection: Box::new(selection(args.selection, false).except_below(&roots)),
-                    roots,
-                    naming: args.naming.into(),
-                    foreign_layers: args.foreign_layers,
-                    lock: lock.unwrap_or_else(|| DEFAULT_LOCK.into()),
-                }
+                let lock = lock.unwrap_or_else(|| DEFAULT_LOCK.into());
+                CompareWith::source(to, lock, args.selection, args.naming, args.foreign_layers)?
             }
             Comparison::Lock(path) if to.is_none() && !args.selection.image.is_empty() && !path.exists() => {
                 return Err(usage("images were given without --to").with_hint(
                     "verify checks the images in the lock; to check other images, pass --to REGISTRY/PATH",
                 ));
             }
-            Comparison::Lock(path) => {
-                let name = chart_name(&args.selection).map(|chart| chart.value);
-                let version = args.selection.chart_version.clone();
-                // Not the variables: they may be set for other commands, and would hide images of the lock.
-                let only = LockedImages {
-                    references: args.selection.image.clone(),
-                    include: args.selection.include.clone(),
-                    exclude: args.selection.exclude.clone(),
-                };
-                let options = chart_options(args.selection);
-                let chart = Box::new(LockedChart { name, version, options });
-                let mirrors = match to {
-                    Some(to) => Some(Setting::new(roots(&to.value)?, to.origin)),
-                    None => None,
-                };
-                CompareWith::Lock { path, mirrors, only, chart }
-            }
+            Comparison::Lock(path) => CompareWith::lock(path, to, args.selection)?,
         };
-        let (platforms, waivers) = (args.platform, args.allow_missing_platform);
+        let PlatformArgs { platform: platforms, allow_missing_platform: waivers } = args.platforms;
         let required = if platforms.is_empty() { Platforms::default_required() } else { platforms.clone() };
         Ok(Self {
             with,

@@ -1,23 +1,14 @@
-//! Where images go, how they are named there, which platforms they must have, and how they are copied.
+//! Where images go, and how they are named there.
 
-use std::{collections::BTreeSet, env, path::PathBuf};
+use std::collections::BTreeSet;
 
-use secrecy::SecretString;
-
-use super::{RequiredSignatures, setting, usage};
+use super::{Login, usage};
 use crate::{
-    cli::{
-        DEFAULT_PLATFORMS, DestinationArgs, DestinationsArgs, LoginArgs, NamingArgs, PlatformArgs,
-        ReferrerArgs, variable,
-    },
-    confirm::CheckLevel,
+    cli::{DestinationArgs, DestinationsArgs, NamingArgs},
     endpoint::shared_source::MOST_DESTINATIONS,
-    error::{Failure, escape},
-    graph::{ForeignLayers, ReferrerSelection, Referrers},
+    error::Failure,
     lock::Placement,
-    oci::{Naming, Platform, Reference, mapping::Root, reference::normalize_registry},
-    pipeline::Options,
-    waiver::{Waiver, Waivers},
+    oci::{Naming, Reference, mapping::Root},
 };
 
 /// Where images go.
@@ -165,209 +156,6 @@ impl NamingRule {
     }
 }
 
-/// A user name for `--to`, and its password.
-#[derive(Debug, Clone)]
-pub(crate) struct Login {
-    /// The only registry that receives them: that of `--to` or `THORAS_MIRROR_TO`, never one that a lock names.
-    pub(crate) registry: String,
-    pub(crate) username: String,
-    pub(crate) password: Password,
-}
-
-/// The login for `--to` of a command that also does without one. A pipeline may export a user name and a password for
-/// other commands: without a destination they are not used.
-pub(super) fn optional_login(args: LoginArgs, to: Option<String>) -> Result<Option<Login>, Failure> {
-    let named = setting::flag_or_variable(to, variable::TO).map(|to| to.value);
-    let exported = setting::variable(variable::TO_USERNAME).map(|name| name.value);
-    if named.is_none() && args.to_username == exported && !args.to_password_stdin {
-        return Ok(None);
-    }
-    let named = named.as_deref().filter(|_| args.to_username.is_some()).map(root).transpose()?;
-    Login::new(args, named.as_ref())
-}
-
-/// Where a password comes from.
-#[derive(Debug, Clone)]
-pub(crate) enum Password {
-    /// Standard input.
-    Stdin,
-    /// A file.
-    File(PathBuf),
-    /// The environment.
-    Variable(SecretString),
-}
-
-impl Login {
-    /// `named` is the destination that the user named, if any.
-    pub(super) fn new(args: LoginArgs, named: Option<&Root>) -> Result<Option<Self>, Failure> {
-        Self::for_one_of(args, named.map_or(&[], std::slice::from_ref))
-    }
-
-    /// The same for several destinations: the login is for the registry of one of them.
-    pub(super) fn for_one_of(args: LoginArgs, named: &[Root]) -> Result<Option<Self>, Failure> {
-        let LoginArgs { to_username, to_password_stdin } = args;
-        let Some(username) = to_username else { return Ok(None) };
-        if named.is_empty() {
-            let to = variable::TO;
-            return Err(usage(format!(
-                "--to-username applies to one registry, and neither --to nor {to} names it"
-            ))
-            .with_hint(format!(
-                "set {to} to REGISTRY/PATH; or omit --to-username, and use `docker login` or --authfile FILE, which \
-                 name their registry"
-            )));
-        }
-        let (registry, username) = registry_and_name(&username, named)?;
-        let password = if to_password_stdin {
-            Password::Stdin
-        } else if let Ok(password) = env::var(variable::TO_PASSWORD) {
-            Password::Variable(password.into())
-        } else {
-            return Err(usage("--to-username needs a password")
-                .with_hint(format!("pass --to-password-stdin, or set {}", variable::TO_PASSWORD)));
-        };
-        Ok(Some(Self { registry, username, password }))
-    }
-
-    /// This login, if it is for the registry of `root`.
-    pub(crate) fn for_root(login: Option<&Self>, root: &Root) -> Option<Self> {
-        login.filter(|login| login.registry == root.registry()).cloned()
-    }
-}
-
-/// The registry and the name in `[HOST=]NAME`. `roots` are the destinations, at least one.
-pub(super) fn registry_and_name(typed: &str, roots: &[Root]) -> Result<(String, String), Failure> {
-    let registries: BTreeSet<&str> = roots.iter().map(Root::registry).collect();
-    let host = typed.split_once('=').map(|(host, name)| (normalize_registry(host), name));
-    if let Some((host, name)) = &host {
-        if registries.contains(host.as_str()) {
-            if name.is_empty() {
-                return Err(usage(format!("--to-username {host}= has no name")));
-            }
-            return Ok((host.clone(), (*name).to_owned()));
-        }
-        // Any other text before the sign may belong to the name.
-        if host.contains(['.', ':']) || host == "localhost" || registries.len() > 1 {
-            let known: Vec<&str> = registries.into_iter().collect();
-            let message = format!("--to-username is for {}, which is not the registry of --to", escape(host));
-            return Err(usage(message).with_hint(format!("--to has {}", known.join(", "))));
-        }
-    }
-    let mut each = registries.into_iter();
-    match (each.next(), each.next()) {
-        (Some(only), None) => Ok((only.to_owned(), typed.to_owned())),
-        _ => Err(usage("--to-username does not say for which of several registries it is").with_hint(
-            "write it as HOST=NAME; for the others, use `docker login` or --authfile FILE, which name their registry",
-        )),
-    }
-}
-
-/// Which platforms every image must have.
-#[derive(Debug, Clone)]
-pub(crate) struct Platforms {
-    pub(crate) required: Vec<Platform>,
-    pub(crate) waivers: Vec<Waiver>,
-}
-
-impl From<PlatformArgs> for Platforms {
-    fn from(PlatformArgs { platform, allow_missing_platform }: PlatformArgs) -> Self {
-        Self { required: platform, waivers: allow_missing_platform }
-    }
-}
-
-impl Platforms {
-    /// The default platforms.
-    pub(crate) fn default_required() -> Vec<Platform> {
-        DEFAULT_PLATFORMS.iter().filter_map(|platform| platform.parse().ok()).collect()
-    }
-
-    /// The waivers: which images may lack which platforms.
-    pub(crate) fn waivers(&self) -> Waivers {
-        Waivers::new(self.waivers.clone())
-    }
-}
-
-/// Which signatures, attestations and SBOMs: as typed, and what that means.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ReferrerSettings {
-    pub(crate) referrers: Referrers,
-    /// Globs on artifact types.
-    pub(crate) types: Vec<String>,
-    pub(crate) selection: ReferrerSelection,
-}
-
-impl ReferrerSettings {
-    pub(super) fn new(ReferrerArgs { referrers, referrer_type }: ReferrerArgs) -> Result<Self, Failure> {
-        let selection = ReferrerSelection::new(referrers, &referrer_type).map_err(|error| {
-            let pattern = error.glob().unwrap_or_default();
-            usage(format!("--referrer-type: `{}` is not a glob: {}", escape(pattern), error.kind()))
-                .with_hint("`*` matches any text: --referrer-type '*spdx*'")
-        })?;
-        Ok(Self { referrers, types: referrer_type, selection })
-    }
-}
-
-/// How images are copied.
-#[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a separate setting")]
-pub(crate) struct CopySettings {
-    /// What is checked at the destination, before and after copying.
-    pub(crate) check: CheckLevel,
-    /// What of that which is attached to the images is copied.
-    pub(crate) referrers: ReferrerSettings,
-    /// Whether a tag that points to another digest may be moved.
-    pub(crate) overwrite: bool,
-    /// Plan without copying.
-    pub(crate) dry_run: bool,
-    /// How many blobs are copied at once, if set.
-    pub(crate) jobs: Option<u16>,
-    /// Start no more images after the first failure.
-    pub(crate) fail_fast: bool,
-    /// Fail optional images that the source does not provide.
-    pub(crate) strict: bool,
-    /// Whose signatures images need at the source.
-    pub(crate) signatures: RequiredSignatures,
-}
-
-impl Default for CopySettings {
-    fn default() -> Self {
-        Self {
-            check: CheckLevel::Manifests,
-            referrers: ReferrerSettings::default(),
-            overwrite: true,
-            dry_run: false,
-            jobs: None,
-            fail_fast: false,
-            strict: false,
-            signatures: RequiredSignatures::None,
-        }
-    }
-}
-
-impl CopySettings {
-    /// These settings as the pipeline takes them.
-    pub(crate) fn options(
-        &self,
-        platforms: Vec<Platform>,
-        waivers: Waivers,
-        foreign_layers: ForeignLayers,
-    ) -> Options {
-        Options {
-            platforms,
-            waivers,
-            check: self.check.level(),
-            foreign_layers,
-            referrers: self.referrers.selection.clone(),
-            overwrite: self.overwrite,
-            dry_run: self.dry_run,
-            jobs: self.jobs.map_or(Options::default().jobs, usize::from),
-            fail_fast: self.fail_fast,
-            strict: self.strict,
-            ..Options::default()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,28 +179,5 @@ mod tests {
         assert!(!refused.contains("s3") && !refused.contains("cret"), "{refused}");
         let many: Vec<String> = (0..=MOST_DESTINATIONS).map(|number| format!("a.io/x{number}")).collect();
         assert!(roots(&many).is_err());
-    }
-
-    #[test]
-    fn a_login_is_for_one_registry() {
-        let login = |typed: &str, to: &[&str]| {
-            let roots: Vec<Root> = to.iter().map(|root| root.parse().unwrap()).collect();
-            registry_and_name(typed, &roots).map_err(|failure| failure.message)
-        };
-        let pair = |registry: &str, name: &str| Ok((registry.to_owned(), name.to_owned()));
-        assert_eq!(login("ci", &["a.io/x"]), pair("a.io", "ci"));
-        assert_eq!(login("ci", &["a.io/x", "a.io/y"]), pair("a.io", "ci"));
-        assert_eq!(login("cn=ci", &["a.io/x"]), pair("a.io", "cn=ci"));
-        assert_eq!(login("a.io=ci", &["a.io/x"]), pair("a.io", "ci"));
-        assert_eq!(login("b.io:5000=c=i", &["a.io/x", "b.io:5000/x"]), pair("b.io:5000", "c=i"));
-        for (typed, to) in [
-            ("ci", &["a.io/x", "b.io/x"][..]),
-            ("cn=ci", &["a.io/x", "b.io/x"]),
-            ("c.io=ci", &["a.io/x", "b.io/x"]),
-            ("c.io=ci", &["a.io/x"]),
-            ("a.io=", &["a.io/x"]),
-        ] {
-            assert!(login(typed, to).is_err(), "{typed} {to:?}");
-        }
     }
 }

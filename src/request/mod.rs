@@ -14,10 +14,12 @@
 
 mod access;
 mod bundle;
+mod copy_settings;
 mod copying;
 mod destination;
 mod ineffective;
 mod login;
+mod login_flags;
 mod network;
 mod next_steps;
 mod nodes;
@@ -37,12 +39,12 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub(crate) use self::{
     access::{Access, read_file, read_password, read_secret_from_stdin},
     bundle::{Base, BundleInspect, BundleVerify, Export, ExportTo, Import, ImportFrom, Receipt, Signing},
+    copy_settings::{CopySettings, Platforms, ReferrerSettings},
     copying::{CompareWith, LockedImages, Sync, Verify, united},
-    destination::{
-        CopySettings, Destination, Destinations, Login, NamingRule, Password, Platforms, ReferrerSettings,
-    },
+    destination::{Destination, Destinations, NamingRule},
     ineffective::refuse_ineffective,
     login::{RemoveLogin, StoreLogin},
+    login_flags::{Login, Password},
     next_steps::{Installation, next_steps},
     nodes::{NodeConnection, PullFrom, PullSecret, Redirect, Running},
     origins::{Origins, variable_at_fault},
@@ -207,7 +209,7 @@ impl Inspect {
         if args.raw && images.len() > 1 {
             return Err(usage("--raw takes exactly one image"));
         }
-        let login = destination::optional_login(args.login, args.to)?;
+        let login = login_flags::optional_login(args.login, args.to)?;
         Ok(Self {
             images,
             raw: args.raw,
@@ -309,8 +311,8 @@ impl Serve {
         let defaults = Limits::default();
         Ok(Self {
             paths: args.paths,
-            signed: args.bundle_key.map(|key| RequiredSignature { key, signature: args.signature }),
-            names: Names { naming: args.naming, source_prefix: args.source_prefix },
+            signed: RequiredSignature::new(args.signed),
+            names: Names { naming: args.naming.naming, source_prefix: args.naming.source_prefix },
             listen: args.listen,
             writable: !args.read_only,
             allow_sparse: args.allow_sparse,

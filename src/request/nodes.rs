@@ -6,10 +6,8 @@ use std::{
 };
 
 use super::{
-    Login, Password, RegistrySettings, Stdin, check_stdin,
-    destination::{registry_and_name, root},
-    setting::flag_or_variable,
-    usage,
+    Login, Password, RegistrySettings, Stdin, check_stdin, destination::root, login_flags::registry_and_name,
+    setting::flag_or_variable, usage,
 };
 use crate::{
     cli::{self, LoginArgs, variable as names},

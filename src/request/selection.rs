@@ -80,8 +80,8 @@ impl ImagesFrom {
 /// The request to [`crate::enumerate`].
 pub(super) fn selection(args: SelectionArgs, with_chart: bool) -> Selection {
     let image_prefixes = args.image_prefix.clone();
-    let include = flags_or_variable(args.include.clone(), variable::INCLUDE);
-    let exclude = flags_or_variable(args.exclude.clone(), variable::EXCLUDE);
+    let include = flags_or_variable(args.filters.include.clone(), variable::INCLUDE);
+    let exclude = flags_or_variable(args.filters.exclude.clone(), variable::EXCLUDE);
     let base = Selection {
         image_prefixes,
         mentions: args.mentions,

@@ -41,8 +41,8 @@ const MOST_KEPT: u64 = 4 * 1024 * 1024;
 
 /// Which attached manifests to read.
 #[derive(Debug)]
-pub(crate) struct Wanted<'a, M> {
-    which: Which<'a>,
+pub(crate) struct AttachedToRead<'a, M> {
+    which: AttachedChoice<'a>,
     /// Another endpoint that may have them already, and the repository there.
     mirror: Option<(&'a M, &'a Repository)>,
     /// What the endpoint has already listed for this manifest.
@@ -50,24 +50,24 @@ pub(crate) struct Wanted<'a, M> {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Which<'a> {
+enum AttachedChoice<'a> {
     /// All that the endpoint lists and the selection admits.
     Selected(&'a ReferrerSelection),
     /// Exactly these.
     Recorded(&'a [AttachedManifest]),
 }
 
-impl<'a, M> Wanted<'a, M> {
+impl<'a, M> AttachedToRead<'a, M> {
     /// Everything that the endpoint lists and this selection admits.
     #[must_use]
     pub(crate) fn selected(selection: &'a ReferrerSelection) -> Self {
-        Self { which: Which::Selected(selection), mirror: None, listed: None }
+        Self { which: AttachedChoice::Selected(selection), mirror: None, listed: None }
     }
 
     /// Exactly these. It is an error if one is missing.
     #[must_use]
     pub(crate) fn recorded(recorded: &'a [AttachedManifest]) -> Self {
-        Self { which: Which::Recorded(recorded), mirror: None, listed: None }
+        Self { which: AttachedChoice::Recorded(recorded), mirror: None, listed: None }
     }
 
     /// Reads manifests from this repository of another endpoint where it has them: the source may count reads.
@@ -109,12 +109,12 @@ impl EndpointError for AttachmentError {
 
 /// What a crawl found.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct CrawlResult {
     attached: Vec<Attached>,
     ignored: Vec<String>,
 }
 
-impl Found {
+impl CrawlResult {
     /// Adds everything to the graph of the image, in a fixed order.
     pub(super) fn add_to(mut self, graph: &mut Graph) {
         let image: HashSet<Digest> = graph.nodes.iter().map(|node| node.descriptor.digest.clone()).collect();
@@ -130,7 +130,7 @@ pub(crate) async fn attached_to<S: Source, M: Source>(
     repository: &Repository,
     graph: &mut Graph,
     keep: ManifestBytes,
-    wanted: Wanted<'_, M>,
+    wanted: AttachedToRead<'_, M>,
 ) -> Result<(), Error> {
     let known = KnownManifests::new();
     let reader = Reader { endpoint: source, repository, known: &known, keep, uses_inline_data: true };
@@ -150,18 +150,18 @@ pub(crate) async fn add_everything_attached<S: Source>(
     graph: &mut Graph,
 ) -> Result<(), Error> {
     let all = ReferrerSelection::default();
-    attached_to(source, repository, graph, ManifestBytes::Small, Wanted::<S>::selected(&all)).await
+    attached_to(source, repository, graph, ManifestBytes::Small, AttachedToRead::<S>::selected(&all)).await
 }
 
 /// The state of reading what is attached to one image.
 pub(super) struct Crawl<'a, S, M> {
     reader: &'a Reader<'a, S>,
-    wanted: Wanted<'a, M>,
+    wanted: AttachedToRead<'a, M>,
     kept: AtomicU64,
 }
 
 /// A request to make.
-enum Job {
+enum CrawlRequest {
     /// What is attached to this manifest, so many steps from the image?
     List(Digest, usize),
     /// Read this attachment of this manifest.
@@ -169,7 +169,7 @@ enum Job {
 }
 
 /// The result of a job.
-enum Answer {
+enum CrawlAnswer {
     Listed(Digest, usize, Vec<Attachment>),
     Read(Box<Attached>, usize),
     /// It is not copied, for this reason; no reason if it is not wanted.
@@ -177,20 +177,21 @@ enum Answer {
 }
 
 impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
-    pub(super) fn new(reader: &'a Reader<'a, S>, wanted: Wanted<'a, M>) -> Self {
+    pub(super) fn new(reader: &'a Reader<'a, S>, wanted: AttachedToRead<'a, M>) -> Self {
         Self { reader, wanted, kept: AtomicU64::new(0) }
     }
 
     /// Reads what is attached to these manifests. They arrive while the image is read.
-    pub(super) async fn run(&self, mut subjects: UnboundedReceiver<Digest>) -> Result<Found, Error> {
-        let mut jobs: VecDeque<Job> = match self.wanted.which {
-            Which::Recorded(recorded) => recorded.iter().map(Self::read_recorded).collect(),
-            Which::Selected(_) => VecDeque::new(),
+    pub(super) async fn run(&self, mut subjects: UnboundedReceiver<Digest>) -> Result<CrawlResult, Error> {
+        let mut jobs: VecDeque<CrawlRequest> = match self.wanted.which {
+            AttachedChoice::Recorded(recorded) => recorded.iter().map(Self::read_recorded).collect(),
+            AttachedChoice::Selected(_) => VecDeque::new(),
         };
-        let lists = matches!(self.wanted.which, Which::Selected(selection) if !selection.is_none());
+        let lists = matches!(self.wanted.which, AttachedChoice::Selected(selection) if !selection.is_none());
         let (mut asked, mut count) = (HashSet::new(), 0);
-        let mut found = Found::default();
-        let mut running: FuturesUnordered<BoxFuture<'_, Result<Answer, Error>>> = FuturesUnordered::new();
+        let mut found = CrawlResult::default();
+        let mut running: FuturesUnordered<BoxFuture<'_, Result<CrawlAnswer, Error>>> =
+            FuturesUnordered::new();
         let mut all_known = false;
         loop {
             while running.len() < AT_ONCE
@@ -205,7 +206,7 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
                 subject = subjects.next(), if !all_known => {
                     match subject {
                         Some(subject) if lists && asked.insert(subject.clone()) => {
-                            jobs.push_back(Job::List(subject, 0));
+                            jobs.push_back(CrawlRequest::List(subject, 0));
                         }
                         Some(_) => {}
                         None => all_known = true,
@@ -215,31 +216,32 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
                 Some(answer) = running.next(), if !running.is_empty() => answer?,
             };
             match answer {
-                Answer::Listed(subject, depth, attachments) => {
+                CrawlAnswer::Listed(subject, depth, attachments) => {
                     count += attachments.len();
                     self.check_bounds(&subject, depth, count, attachments.is_empty())?;
-                    let read = |attachment| Job::Read(subject.clone(), Box::new(attachment), depth + 1);
+                    let read =
+                        |attachment| CrawlRequest::Read(subject.clone(), Box::new(attachment), depth + 1);
                     jobs.extend(attachments.into_iter().map(read));
                 }
-                Answer::Read(attached, depth) => {
+                CrawlAnswer::Read(attached, depth) => {
                     let manifests = attached.manifests().map(|node| node.descriptor.digest.clone());
                     let new = manifests.filter(|digest| lists && asked.insert(digest.clone()));
-                    jobs.extend(new.map(|digest| Job::List(digest, depth)));
+                    jobs.extend(new.map(|digest| CrawlRequest::List(digest, depth)));
                     found.attached.push(*attached);
                 }
-                Answer::Ignored(reason) => found.ignored.extend(reason),
+                CrawlAnswer::Ignored(reason) => found.ignored.extend(reason),
             }
         }
     }
 
-    fn read_recorded(recorded: &AttachedManifest) -> Job {
+    fn read_recorded(recorded: &AttachedManifest) -> CrawlRequest {
         let AttachedManifest { digest, artifact_type, subject, size, .. } = recorded;
         let attachment = Attachment {
             descriptor: Descriptor::new(artifact_type.as_str().into(), digest.clone(), *size),
             artifact_type: Some(artifact_type.clone()),
             link: recorded.link(),
         };
-        Job::Read(subject.clone(), Box::new(attachment), 1)
+        CrawlRequest::Read(subject.clone(), Box::new(attachment), 1)
     }
 
     fn check_bounds(&self, subject: &Digest, depth: usize, count: usize, is_leaf: bool) -> Result<(), Error> {
@@ -256,9 +258,9 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
         Error::new(Operation::ReadManifest, endpoint.side(), format!("{repository}@{digest}"), cause)
     }
 
-    async fn perform(&self, job: Job) -> Result<Answer, Error> {
+    async fn perform(&self, job: CrawlRequest) -> Result<CrawlAnswer, Error> {
         match job {
-            Job::List(subject, depth) => {
+            CrawlRequest::List(subject, depth) => {
                 let listed = match &self.wanted.listed {
                     Some((known, attachments)) if **known == subject => attachments.clone(),
                     _ => self.reader.endpoint.attachments(self.reader.repository, &subject).await?,
@@ -268,11 +270,11 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
                     !is_itself && self.may_want(attachment)
                 });
                 let attachments = attachments.collect();
-                Ok(Answer::Listed(subject, depth, attachments))
+                Ok(CrawlAnswer::Listed(subject, depth, attachments))
             }
-            Job::Read(subject, attachment, depth) => match self.read(&subject, &attachment).await? {
-                Ok(Some(attached)) => Ok(Answer::Read(Box::new(attached), depth)),
-                Ok(None) => Ok(Answer::Ignored(None)),
+            CrawlRequest::Read(subject, attachment, depth) => match self.read(&subject, &attachment).await? {
+                Ok(Some(attached)) => Ok(CrawlAnswer::Read(Box::new(attached), depth)),
+                Ok(None) => Ok(CrawlAnswer::Ignored(None)),
                 Err(reason) => self.ignored(subject, &attachment.descriptor.digest, reason),
             },
         }
@@ -280,18 +282,18 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
 
     fn may_want(&self, attachment: &Attachment) -> bool {
         match self.wanted.which {
-            Which::Selected(selection) => selection.may_want(attachment),
-            Which::Recorded(_) => true,
+            AttachedChoice::Selected(selection) => selection.may_want(attachment),
+            AttachedChoice::Recorded(_) => true,
         }
     }
 
     /// Something listed that cannot be copied. It is an error if a lock records it.
-    fn ignored(&self, subject: Digest, digest: &Digest, reason: String) -> Result<Answer, Error> {
-        if let Which::Recorded(_) = self.wanted.which {
+    fn ignored(&self, subject: Digest, digest: &Digest, reason: String) -> Result<CrawlAnswer, Error> {
+        if let AttachedChoice::Recorded(_) = self.wanted.which {
             return Err(self.error(digest, AttachmentError::NotAsRecorded { subject, reason }));
         }
         let repository = self.reader.repository;
-        Ok(Answer::Ignored(Some(format!(
+        Ok(CrawlAnswer::Ignored(Some(format!(
             "{repository} lists {digest} as attached to {subject}, but {reason}: skipped"
         ))))
     }
@@ -323,7 +325,7 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
             }
         }
         let (artifact_type, kind) = describe(&manifest, &attachment.link);
-        if let Which::Selected(selection) = self.wanted.which
+        if let AttachedChoice::Selected(selection) = self.wanted.which
             && !selection.wants(&artifact_type, kind)
         {
             return Ok(Ok(None));

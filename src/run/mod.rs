@@ -13,7 +13,7 @@ use crate::{
     cli::{self, Bundle, LockCommand, Parsed},
     error::{Failure, Kind, exit},
     event::{Event, EventSink},
-    jobs::{self, inspect::Found},
+    jobs::{self, inspect::Inspected},
     outcome::{Command, RunOutcome},
     output::{Format, LogFormat, Verbosity},
     report::{DoctorDocument, Document, Presentation, Reporter, log, present, print},
@@ -123,10 +123,10 @@ async fn run(parsed: Parsed) -> u8 {
     };
     reporter.finish();
     let shown = match result {
-        Ok(End::Document(document)) => present(&document, presentation).map(|()| document.exit_code()),
-        Ok(End::Raw(bytes)) => print::raw(&bytes).map(|()| exit::SUCCESS),
-        Ok(End::Text(text)) => print::line(&text).map(|()| exit::SUCCESS),
-        Ok(End::Stopped(code)) => Ok(code),
+        Ok(JobEnd::Document(document)) => present(&document, presentation).map(|()| document.exit_code()),
+        Ok(JobEnd::Raw(bytes)) => print::raw(&bytes).map(|()| exit::SUCCESS),
+        Ok(JobEnd::Text(text)) => print::line(&text).map(|()| exit::SUCCESS),
+        Ok(JobEnd::Stopped(code)) => Ok(code),
         Err((code, failure)) => return show_failure(command, presentation, failure, code),
     };
     shown.unwrap_or_else(|failure| {
@@ -136,7 +136,7 @@ async fn run(parsed: Parsed) -> u8 {
 }
 
 /// How a job ended.
-enum End {
+enum JobEnd {
     /// With a document to present.
     Document(Box<Document>),
     /// With bytes for standard output.
@@ -147,14 +147,14 @@ enum End {
     Stopped(u8),
 }
 
-impl<T: Into<Document>> From<T> for End {
+impl<T: Into<Document>> From<T> for JobEnd {
     fn from(outcome: T) -> Self {
         Self::Document(Box::new(outcome.into()))
     }
 }
 
 /// Runs the job until it ends or a signal arrives.
-async fn ended(request: &Request, reporter: &Arc<Reporter>) -> Result<End, (u8, Failure)> {
+async fn ended(request: &Request, reporter: &Arc<Reporter>) -> Result<JobEnd, (u8, Failure)> {
     // A server handles signals itself.
     let is_server = matches!(request, Request::Serve(_));
     tokio::select! {
@@ -172,14 +172,14 @@ async fn ended(request: &Request, reporter: &Arc<Reporter>) -> Result<End, (u8, 
 }
 
 /// Text for other programs, with a line break at its end. It is printed as it is: escaping could change its meaning.
-fn printed(mut text: String) -> End {
+fn printed(mut text: String) -> JobEnd {
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    End::Raw(text.into())
+    JobEnd::Raw(text.into())
 }
 
-async fn dispatch(request: &Request, reporter: &Arc<Reporter>) -> Result<End, Failure> {
+async fn dispatch(request: &Request, reporter: &Arc<Reporter>) -> Result<JobEnd, Failure> {
     let events: Arc<dyn EventSink> = Arc::<Reporter>::clone(reporter);
     Ok(match request {
         Request::Images(request) => Box::pin(jobs::images::run(request, events)).await?.into(),
@@ -187,8 +187,8 @@ async fn dispatch(request: &Request, reporter: &Arc<Reporter>) -> Result<End, Fa
         Request::Verify(request) => Box::pin(jobs::verify::run(request, events)).await?.into(),
         Request::Values(request) => Box::pin(jobs::values::run(request, events)).await?.into(),
         Request::Inspect(request) => match jobs::inspect::run(request, events).await? {
-            Found::Images(inspection) => inspection.into(),
-            Found::Raw(bytes) => End::Raw(bytes),
+            Inspected::Images(inspection) => inspection.into(),
+            Inspected::Raw(bytes) => JobEnd::Raw(bytes),
         },
         Request::Export(request) => Box::pin(jobs::export::run(request, events)).await?.into(),
         Request::Import(request) => Box::pin(jobs::import::run(request, events)).await?.into(),
@@ -203,14 +203,14 @@ async fn dispatch(request: &Request, reporter: &Arc<Reporter>) -> Result<End, Fa
         Request::Running(request) => Box::pin(jobs::running::run(request, events)).await?.into(),
         Request::Serve(request) => {
             let control = signals::control()?;
-            End::Stopped(jobs::serve::run(request, events, control).await?)
+            JobEnd::Stopped(jobs::serve::run(request, events, control).await?)
         }
         Request::LockMerge(request) => Box::pin(jobs::lock_merge::run(request, events)).await?.into(),
         Request::Login(request) => {
             let login = password::ask(request).await?;
-            End::Text(jobs::login::store(request, login, events).await?)
+            JobEnd::Text(jobs::login::store(request, login, events).await?)
         }
-        Request::Logout(request) => End::Text(jobs::login::remove(request).await?),
+        Request::Logout(request) => JobEnd::Text(jobs::login::remove(request).await?),
     })
 }
 
@@ -243,25 +243,26 @@ fn describe(command: &cli::Command, verbosity: Verbosity) -> (Command, Presentat
             let presentation = Presentation { why: args.why, ..Presentation::new(args.output, verbosity) };
             return (Command::Images, presentation);
         }
-        cli::Command::Sync(args) => (Command::Sync, args.output),
-        cli::Command::Verify(args) => (Command::Verify, args.output),
+        cli::Command::Sync(args) => (Command::Sync, args.output.output),
+        cli::Command::Verify(args) => (Command::Verify, args.output.output),
         cli::Command::Values(args) => (Command::Values, args.format().unwrap_or(Format::Yaml)),
         cli::Command::Inspect(args) => {
-            let presentation = Presentation { tree: args.tree, ..Presentation::new(args.output, verbosity) };
+            let presentation =
+                Presentation { tree: args.tree, ..Presentation::new(args.output.output, verbosity) };
             return (Command::Inspect, presentation);
         }
         cli::Command::Bundle(Bundle::Export(args)) | cli::Command::Export(args) => {
             (Command::BundleExport, args.format)
         }
         cli::Command::Bundle(Bundle::Import(args)) | cli::Command::Import(args) => {
-            (Command::BundleImport, args.output)
+            (Command::BundleImport, args.output.output)
         }
-        cli::Command::Bundle(Bundle::Verify(args)) => (Command::BundleVerify, args.output),
-        cli::Command::Bundle(Bundle::Inspect(args)) => (Command::BundleInspect, args.output),
-        cli::Command::Doctor(args) => (Command::Doctor, args.output),
+        cli::Command::Bundle(Bundle::Verify(args)) => (Command::BundleVerify, args.output.output),
+        cli::Command::Bundle(Bundle::Inspect(args)) => (Command::BundleInspect, args.output.output),
+        cli::Command::Doctor(args) => (Command::Doctor, args.output.output),
         cli::Command::PullSecret(_) => (Command::PullSecret, Format::Table),
         cli::Command::Redirect(_) => (Command::Redirect, Format::Table),
-        cli::Command::Running(args) => (Command::Running, args.output),
+        cli::Command::Running(args) => (Command::Running, args.output.output),
         cli::Command::Serve(_) => (Command::Serve, Format::Table),
         cli::Command::Lock(LockCommand::Merge(args)) => (Command::LockMerge, args.format),
         cli::Command::Login(_) => (Command::Login, Format::Table),

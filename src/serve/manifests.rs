@@ -69,7 +69,7 @@ impl Registry {
     ) -> Result<Answer, Refusal> {
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.map(str::to_owned);
-        let Wanted { digest, tags, requested } = Wanted::read(reference, query)?;
+        let PushedNames { digest, tags, requested } = PushedNames::read(reference, query)?;
         let received = Spool::receive(body, self.limits.manifest_bytes, self.writable()?).await;
         let received = received.map_err(not_received)?;
         let allow_sparse = self.allow_sparse;
@@ -128,7 +128,7 @@ impl Registry {
 }
 
 /// The names of a pushed manifest.
-struct Wanted {
+struct PushedNames {
     /// The digest that its bytes must have, if the client requires one.
     digest: Option<Digest>,
     /// The tags that will point to it, with those from the query last.
@@ -137,7 +137,7 @@ struct Wanted {
     requested: usize,
 }
 
-impl Wanted {
+impl PushedNames {
     fn read(reference: Reference, query: &Query) -> Result<Self, Refusal> {
         let (mut digest, mut tags) = match reference {
             Reference::Digest(digest) => (Some(digest), Vec::new()),

@@ -296,14 +296,14 @@ pub(super) async fn receive(
     }
     let mut writing = Writing::Done(writer);
     let end = loop {
-        let Gathered { pieces, end } = gather(body).await;
+        let BodyPieces { pieces, end } = gather(body).await;
         if !has_room(body.received()) {
             writing.done().await?;
             return Err(ReceiveError::TooLarge(limit));
         }
         let length = body.received() - start;
         let is_too_long = exact.is_some_and(|exact| length > exact);
-        let is_too_short = end == End::Complete && exact.is_some_and(|exact| length < exact);
+        let is_too_short = end == BodyEnd::Complete && exact.is_some_and(|exact| length < exact);
         if let Some((exact, checkpoint)) = checkpoint.take_if(|_| is_too_long || is_too_short) {
             let mut writer = writing.done().await?;
             let rolled_back = tokio::task::spawn_blocking(move || writer.roll_back(checkpoint));
@@ -313,36 +313,36 @@ pub(super) async fn receive(
         if !pieces.is_empty() {
             writing = Writing::start(writing.done().await?, pieces, algorithm);
         }
-        if end != End::More {
+        if end != BodyEnd::More {
             break end;
         }
     };
     let mut writer = writing.done().await?;
     match end {
-        End::Failed(error) => {
+        BodyEnd::Failed(error) => {
             writer.rest();
             Err(ReceiveError::Body(error))
         }
-        End::More | End::Complete => Ok(writer),
+        BodyEnd::More | BodyEnd::Complete => Ok(writer),
     }
 }
 
 /// About one piece of a request's body.
-pub(super) struct Gathered {
+pub(super) struct BodyPieces {
     pub(super) pieces: Vec<Bytes>,
-    pub(super) end: End,
+    pub(super) end: BodyEnd,
 }
 
 /// Whether a body has more bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum BodyEnd {
     More,
     Complete,
     Failed(BodyError),
 }
 
 /// Collects about one piece.
-pub(super) async fn gather(body: &mut RequestBody) -> Gathered {
+pub(super) async fn gather(body: &mut RequestBody) -> BodyPieces {
     let (mut pieces, mut length) = (Vec::new(), 0);
     while length < PIECE {
         match body.next().await {
@@ -350,11 +350,11 @@ pub(super) async fn gather(body: &mut RequestBody) -> Gathered {
                 length += bytes.len();
                 pieces.push(bytes);
             }
-            Some(Err(error)) => return Gathered { pieces, end: End::Failed(error) },
-            None => return Gathered { pieces, end: End::Complete },
+            Some(Err(error)) => return BodyPieces { pieces, end: BodyEnd::Failed(error) },
+            None => return BodyPieces { pieces, end: BodyEnd::Complete },
         }
     }
-    Gathered { pieces, end: End::More }
+    BodyPieces { pieces, end: BodyEnd::More }
 }
 
 /// A writer, or the thread that is using it.

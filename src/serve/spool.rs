@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::{
     body::{BodyError, RequestBody},
     names::UploadId,
-    session::{End, Gathered, gather},
+    session::{BodyEnd, BodyPieces, gather},
     storage::FolderStorage,
 };
 
@@ -49,15 +49,15 @@ impl Spool {
         let mut file: Option<PrivateFile> = None;
         let mut total = 0;
         loop {
-            let Gathered { pieces, end } = gather(body).await;
+            let BodyPieces { pieces, end } = gather(body).await;
             total += pieces.iter().map(Bytes::len).sum::<usize>();
             if total > limit {
                 return Err(SpoolError::TooLarge(limit));
             }
             match end {
-                End::Failed(error) => return Err(SpoolError::Body(error)),
-                End::Complete if file.is_none() => return Ok(Self::Memory(pieces.concat().into())),
-                End::Complete | End::More => {}
+                BodyEnd::Failed(error) => return Err(SpoolError::Body(error)),
+                BodyEnd::Complete if file.is_none() => return Ok(Self::Memory(pieces.concat().into())),
+                BodyEnd::Complete | BodyEnd::More => {}
             }
             let mut writing = match file.take() {
                 Some(file) => file,
@@ -68,7 +68,7 @@ impl Spool {
                 Ok::<_, io::Error>(writing)
             });
             let written = written.await.map_err(io::Error::other)??;
-            if end == End::Complete {
+            if end == BodyEnd::Complete {
                 return Ok(Self::File(written));
             }
             file = Some(written);

@@ -31,7 +31,7 @@ impl Registry {
             let digest = parse_digest(&digest)?;
             let session = self.open_session(&name, client)?;
             let writer = session_writer(&session)?;
-            return self.finish(&session, writer, body, digest, None, OnBreak::Cancel).await;
+            return self.finish(&session, writer, body, digest, None, OnInterruption::Cancel).await;
         }
         let session = self.open_session(&name, client)?;
         Ok(progress(StatusCode::ACCEPTED, &session))
@@ -85,7 +85,7 @@ impl Registry {
         let digest = parse_digest(&digest)?;
         let writer = session_writer(&session)?;
         let span = check_chunk(&session, headers, body)?;
-        self.finish(&session, writer, body, digest, span, OnBreak::Keep).await
+        self.finish(&session, writer, body, digest, span, OnInterruption::Keep).await
     }
 
     /// `DELETE …/blobs/uploads/ID`: cancels the upload.
@@ -165,12 +165,12 @@ impl Registry {
         body: &mut RequestBody,
         digest: Digest,
         span: Option<Span>,
-        on_break: OnBreak,
+        on_break: OnInterruption,
     ) -> Result<Answer, Refusal> {
         let mut writer = match self.take_in(session, writer, body, digest.algorithm(), span).await {
             Ok(writer) => writer,
             Err(refusal) => {
-                if on_break == OnBreak::Cancel {
+                if on_break == OnInterruption::Cancel {
                     self.cancel(session, None).await?;
                 }
                 return Err(refusal);
@@ -206,7 +206,7 @@ impl Registry {
 /// Decides about a session after its connection broke. Only its client can resume it, and the client of a single POST
 /// does not know its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OnBreak {
+enum OnInterruption {
     Keep,
     Cancel,
 }

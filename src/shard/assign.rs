@@ -33,11 +33,11 @@ pub(crate) struct ToAssign<'a> {
     pub(crate) repository: &'a Repository,
     pub(crate) tag: &'a str,
     /// Its blobs that have to be transferred, with their sizes, if they are known.
-    pub(crate) known: Known<'a>,
+    pub(crate) known: BlobSizes<'a>,
 }
 
 /// The blobs of an image and their sizes, if they are known.
-pub(crate) type Known<'a> = Option<&'a [(Digest, u64)]>;
+pub(crate) type BlobSizes<'a> = Option<&'a [(Digest, u64)]>;
 
 /// Which image belongs to which shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Repeated {
 }
 
 /// Images that stay together whatever their size: they have the same destination.
-struct Unit {
+struct ImageGroup {
     positions: Vec<usize>,
     repository: usize,
     /// Everything but the known blobs.
@@ -95,7 +95,7 @@ impl Group {
 
 /// All units, and the sizes of their blobs, which have numbers here.
 struct Units {
-    units: Vec<Unit>,
+    units: Vec<ImageGroup>,
     sizes: Vec<u64>,
 }
 
@@ -133,7 +133,7 @@ impl Units {
         let numbers: HashMap<&Digest, usize> = blobs.keys().copied().zip(0..).collect();
         let total = known().flatten().fold(0_u64, |sum, (_, size)| sum.saturating_add(*size));
         let average = total.checked_div(known().count() as u64).unwrap_or(0);
-        let mut units: Vec<Unit> = Vec::new();
+        let mut units: Vec<ImageGroup> = Vec::new();
         let mut last: Option<&ToAssign<'_>> = None;
         let mut repositories = 0;
         for (position, image) in sorted {
@@ -145,7 +145,7 @@ impl Units {
             last = Some(image);
             if !is_same {
                 let (positions, blobs) = (Vec::new(), BTreeSet::new());
-                units.push(Unit { positions, repository: repositories, base: 0, blobs });
+                units.push(ImageGroup { positions, repository: repositories, base: 0, blobs });
             }
             let Some(unit) = units.last_mut() else { continue };
             unit.positions.push(position);
@@ -169,7 +169,7 @@ impl Units {
     fn divide(&self, count: u32) -> Vec<u32> {
         let base = self.units.iter().fold(0_u64, |sum, unit| sum.saturating_add(unit.base));
         let total = base.saturating_add(self.bytes(&(0..self.sizes.len()).collect::<Vec<_>>()));
-        let weight = |unit: &Unit| unit.base.saturating_add(self.bytes(&unit.blobs));
+        let weight = |unit: &ImageGroup| unit.base.saturating_add(self.bytes(&unit.blobs));
         let largest = self.units.iter().map(weight).max().unwrap_or(0);
         let fair = total.div_ceil(u64::from(count.max(1))).max(largest);
         let mut best: Option<(u64, Vec<u32>)> = None;
@@ -286,7 +286,7 @@ struct Groups<'a> {
 
 impl<'a> Groups<'a> {
     fn of(units: &'a Units) -> Self {
-        let group = |(number, unit): (usize, &Unit)| Group {
+        let group = |(number, unit): (usize, &ImageGroup)| Group {
             units: vec![number],
             base: unit.base,
             blobs: unit.blobs.iter().copied().collect(),

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
-    assign::{Assignment, Known, Repeated, ToAssign, assign},
+    assign::{Assignment, BlobSizes, Repeated, ToAssign, assign},
     list::{ImageList, ListedImage},
     sets::{SetError, ShardSet, ranges},
 };

@@ -24,12 +24,12 @@ struct Envelope {
 #[derive(Deserialize)]
 struct Derivation {
     name: String,
-    params: Cost,
+    params: ScryptCost,
     salt: String,
 }
 
 #[derive(Deserialize)]
-struct Cost {
+struct ScryptCost {
     #[serde(rename = "N")]
     n: u64,
     r: u32,
@@ -60,7 +60,7 @@ pub(super) fn decrypt(envelope: &[u8], password: &SecretString) -> Result<Zeroiz
 }
 
 /// The parameters, bounded: a key file must not take all memory.
-fn cost(Cost { n, r, p }: &Cost) -> Result<Params, KeyError> {
+fn cost(ScryptCost { n, r, p }: &ScryptCost) -> Result<Params, KeyError> {
     let memory = n.saturating_mul(u64::from(*r)).saturating_mul(128);
     if !n.is_power_of_two() || memory > MOST_MEMORY || *p > MOST_REPETITIONS {
         return Err(KeyError::Encryption);

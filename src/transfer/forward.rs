@@ -20,14 +20,14 @@ use crate::{
 const PIECES: usize = 2;
 
 /// The required blobs, each with the first image that needs it.
-pub(crate) type Wanted = HashMap<Digest, (Descriptor, Arc<Mapping>)>;
+pub(crate) type WantedBlobs = HashMap<Digest, (Descriptor, Arc<Mapping>)>;
 
 /// Forwards wanted blobs.
 pub(crate) struct Forward<'a, D> {
     /// The destination.
     pub destination: &'a D,
     /// The required blobs. All others are skipped.
-    pub wanted: &'a Wanted,
+    pub wanted: &'a WantedBlobs,
     /// Records the transferred blobs.
     pub known: &'a KnownBlobs,
     /// Receives the events.

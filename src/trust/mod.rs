@@ -38,7 +38,7 @@ mod verifier;
 
 pub use self::{
     attached::{Attached, signature_layers},
-    policy::{Identity, Keys, Matcher, Otherwise, Policy, Requirement, Rule},
+    policy::{Identity, Keys, Matcher, Policy, Requirement, Rule, UnlistedImages},
     rejection::{Reason, Rejection},
     verdict::{Signer, Verdict},
     verifier::Verifier,

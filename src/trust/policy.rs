@@ -13,12 +13,12 @@ pub struct Policy {
     /// The first rule that matches an image decides.
     pub rules: Vec<Rule>,
     /// What about images that no rule matches.
-    pub otherwise: Otherwise,
+    pub otherwise: UnlistedImages,
 }
 
 /// What about images that no rule matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Otherwise {
+pub enum UnlistedImages {
     /// They are rejected: nothing says whose signature they need.
     Require,
     /// They need no signature.
@@ -119,7 +119,7 @@ impl Policy {
     #[must_use]
     pub fn for_every_image(requirement: Requirement) -> Self {
         let rules = vec![Rule { images: Vec::new(), requirement }];
-        Self { rules, otherwise: Otherwise::Require }
+        Self { rules, otherwise: UnlistedImages::Require }
     }
 
     /// The rule for an image.

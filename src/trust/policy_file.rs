@@ -29,7 +29,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::policy::{
-    ANY_IDENTITY, Identity, Keys, Matcher, NotationRequirement, Otherwise, Policy, Requirement, Rule,
+    ANY_IDENTITY, Identity, Keys, Matcher, NotationRequirement, Policy, Requirement, Rule, UnlistedImages,
 };
 use crate::error::{Failure, Kind, escape};
 
@@ -127,8 +127,8 @@ fn parse(text: &str, folder: &Path, trusted_root: Option<&Path>) -> Result<Polic
     let file: File =
         serde_json::from_value(value).map_err(|error| problem(error.to_string(), WRITE_IMAGES))?;
     let otherwise = match file.otherwise.as_deref() {
-        Some("require") => Otherwise::Require,
-        Some("allow") => Otherwise::Allow,
+        Some("require") => UnlistedImages::Require,
+        Some("allow") => UnlistedImages::Allow,
         Some(other) => {
             return Err(problem(format!("otherwise: `{other}` is unknown"), "write `require` or `allow`"));
         }
@@ -287,7 +287,7 @@ mod tests {
         for text in [yaml, &json] {
             let policy = parse(text, Path::new("/policies"), None)
                 .unwrap_or_else(|problem| panic!("{}", problem.what));
-            assert_eq!(policy.otherwise, Otherwise::Allow);
+            assert_eq!(policy.otherwise, UnlistedImages::Allow);
             let position = |image: &str| policy.position(&image.parse().unwrap());
             assert_eq!(
                 ["quay.io/b/x:1", "quay.io/c:1", "quay.io/d:1"].map(position),

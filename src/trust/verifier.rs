@@ -7,7 +7,7 @@ use super::{
     attached::{Signature, SignatureKind},
     files::TrustFiles,
     notation::{NotationAnswer, NotationProgram, NotationQuestion, NotationTrust},
-    policy::{Otherwise, Policy, Requirement},
+    policy::{Policy, Requirement, UnlistedImages},
     rejection::{Reason, Rejection},
     sigstore::{Authority, Loader},
 };
@@ -120,8 +120,8 @@ impl Verifier {
             Some(Accepted::NotRequired) => Err(Verdict::NotRequired),
             Some(accepted) => Ok(accepted),
             None => Err(match self.policy.otherwise {
-                Otherwise::Allow => Verdict::NotRequired,
-                Otherwise::Require => Verdict::NoRule,
+                UnlistedImages::Allow => Verdict::NotRequired,
+                UnlistedImages::Require => Verdict::NoRule,
             }),
         }
     }

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 
 use crate::support::process::Mirror;
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 22] = [
     "",
     "images",
     "sync",
@@ -16,6 +16,8 @@ const COMMANDS: [&str; 20] = [
     "redirect",
     "running",
     "serve",
+    "lock",
+    "lock merge",
     "bundle",
     "bundle export",
     "bundle import",

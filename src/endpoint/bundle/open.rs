@@ -24,7 +24,7 @@ use super::{
     signature::{self, IndexSignature},
     slices::{Extent, Slices},
     storage::{BlobReader, Storage},
-    volumes::{self, Opened, VolumeError},
+    volumes::{self, OpenedFiles, VolumeError},
 };
 use crate::oci::{Digest, manifest::LARGEST_MANIFEST};
 
@@ -56,14 +56,14 @@ impl Bundle {
     /// The same. A bundle without the required signature is an error, and nothing but its index is read.
     pub fn open_signed(paths: &[PathBuf], signed: Option<&IndexSignature>) -> Result<Self, BundleError> {
         match volumes::open(paths)? {
-            Opened::Single(path) => Self::open_one(&path, signed),
-            Opened::Set(set, slices, path) => {
+            OpenedFiles::Single(path) => Self::open_one(&path, signed),
+            OpenedFiles::Set(set, slices, path) => {
                 let bundle = Self::from_slices(slices, &path, signed)?;
                 let is_described = bundle.head.id() == &set.bundle
                     && bundle.layout.as_ref().is_some_and(|layout| layout.length() == set.length);
                 if is_described { Ok(bundle) } else { Err(VolumeError::Head { bundle: set.bundle }.into()) }
             }
-            Opened::Numbered(slices, path) => match unaltered_head(&slices, &path, signed)? {
+            OpenedFiles::Numbered(slices, path) => match unaltered_head(&slices, &path, signed)? {
                 Some(_) => Self::from_slices(slices, &path, signed),
                 None => Err(VolumeError::NotABeginning(path).into()),
             },

@@ -15,7 +15,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub(crate) use self::opening::{Opened, open};
+pub(crate) use self::opening::{OpenedFiles, open};
 use crate::oci::{Digest, json_problem::json_problem};
 
 /// The version of the format that this program writes.

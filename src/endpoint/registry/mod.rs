@@ -61,7 +61,7 @@ pub use self::{
     refusal::Refusal,
 };
 pub(crate) use self::{
-    probe::{Greeting, ShownCertificate},
+    probe::{ProbeAnswer, ShownCertificate},
     upload::state_folder,
 };
 use super::{Begun, BlobStream, Cause, Destination, Error, Location, Operation, Source, retry::attempts};
@@ -73,7 +73,7 @@ use crate::{
 
 /// A registry, or why it cannot be reached. Detected once per run, so that thirty images do not each wait for the same
 /// timeout.
-type Found = Result<Arc<Host>, Error>;
+type HostResult = Result<Arc<Host>, Error>;
 
 /// All the registries on one side of a copy.
 pub struct Registries {
@@ -85,7 +85,7 @@ pub struct Registries {
     /// Interrupted uploads.
     suspended: Arc<SuspendedUploads>,
     attachments: Attachments,
-    hosts: Mutex<HashMap<String, Arc<OnceCell<Found>>>>,
+    hosts: Mutex<HashMap<String, Arc<OnceCell<HostResult>>>>,
     /// Fetches foreign layers; `None` when the URLs in manifests are not followed.
     layer_urls: Option<LayerUrls>,
 }
@@ -140,7 +140,7 @@ impl Registries {
         Host::new(self.side, origin, network, authenticator, events, self.tuning)
     }
 
-    async fn find(&self, registry: &str) -> Found {
+    async fn find(&self, registry: &str) -> HostResult {
         let mut tries = Attempts::new(attempts());
         loop {
             tries.begin();

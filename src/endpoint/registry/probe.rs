@@ -26,7 +26,7 @@ use crate::{
 
 /// The response to one anonymous request for `/v2/`.
 #[derive(Debug)]
-pub(crate) struct Greeting {
+pub(crate) struct ProbeAnswer {
     /// The registry's origin.
     pub origin: Origin,
     /// The proxy, if one is used.
@@ -68,7 +68,7 @@ impl ShownCertificate {
 
 impl Registries {
     /// Checks that a repository's registry answers.
-    pub(crate) async fn greet(&self, repository: &Repository) -> Result<Greeting, Error> {
+    pub(crate) async fn greet(&self, repository: &Repository) -> Result<ProbeAnswer, Error> {
         let host = self.host(repository).await?;
         let mut tries = Attempts::new(1);
         tries.begin();
@@ -133,7 +133,7 @@ impl Registries {
     }
 }
 
-async fn greet(host: &Host) -> Result<Greeting, RegistryError> {
+async fn greet(host: &Host) -> Result<ProbeAnswer, RegistryError> {
     let url = host.origin.url("/v2/").map_err(|error| RegistryError::Settings(error.to_string()))?;
     let network = host.network();
     let begun = Instant::now();
@@ -149,7 +149,7 @@ async fn greet(host: &Host) -> Result<Greeting, RegistryError> {
         return Err(RegistryError::WebPage);
     }
     let date = response.headers().get(header::DATE).and_then(|value| value.to_str().ok());
-    let greeting = Greeting {
+    let greeting = ProbeAnswer {
         origin: host.origin.clone(),
         route: network.route(&host.origin)?,
         is_unverified: network.settings().trust.accepts_any(&host.origin),

@@ -1,5 +1,5 @@
-//! Answers of the source that every destination asks for: each question is sent once while somebody waits for it, and the
-//! latest answers stay in memory.
+//! Answers of the source that every destination needs: concurrent callers share one request, and the latest answers stay in
+//! memory.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,7 +16,7 @@ use crate::endpoint::Error;
 
 type Asking<V> = BoxFuture<'static, Result<V, Error>>;
 
-/// Answers by question. The oldest are dropped when they have more than `most` bytes together.
+/// Answers by question. The oldest are dropped when all of them take more than `most` bytes.
 pub(super) struct Answers<K, V> {
     most: usize,
     inner: Mutex<Inner<K, V>>,
@@ -30,7 +30,7 @@ struct Inner<K, V> {
 }
 
 enum Entry<V> {
-    /// Those who wait for the answer poll the request. If all of them stop waiting, the request ends.
+    /// Every caller that waits for the answer polls the request. When the last one stops waiting, the request ends.
     Asked(WeakShared<Asking<V>>),
     Answered(V),
 }
@@ -45,8 +45,8 @@ where
         Self { most, inner: Mutex::new(inner) }
     }
 
-    /// The answer, if it is known; otherwise asks, or waits for an earlier caller. `bytes` says how much memory an answer takes;
-    /// `None` if it must not stay. Failures do not stay either.
+    /// The answer, if it is known; otherwise asks, or waits for the request of an earlier caller. `bytes` says how much memory
+    /// an answer takes; `None` if it must not stay. Failures do not stay either.
     pub(super) async fn get(
         &self,
         question: K,
@@ -107,7 +107,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Inner<K, V> {
         let Ok(answer) = answer else { return };
         self.entries.insert(question.clone(), Entry::Answered(answer.clone()));
         if bytes == 0 {
-            // It stays.
+            // It stays for the whole run.
             return;
         }
         self.order.push_back((question, bytes));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_question_is_asked_once_for_all_who_wait_and_its_answer_stays() {
+    async fn concurrent_callers_share_one_request_and_its_answer_stays() {
         let (answers, asked) = (Answers::new(25), Arc::default());
         let (a, b) = future::join(get(&answers, 1, &asked, Ok(7)), get(&answers, 1, &asked, Ok(8))).await;
         assert_eq!((a.unwrap(), b.unwrap()), (7, 7));
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failure_does_not_stay_and_an_asker_who_leaves_takes_nothing_along() {
+    async fn a_failure_does_not_stay_and_a_caller_that_stops_waiting_does_not_affect_the_others() {
         let (answers, asked) = (Answers::new(25), Arc::default());
         let failure = || Error::new(Operation::ReadManifest, Side::Source, "x", Cause::NoSuchManifest);
         assert!(get(&answers, 1, &asked, Err(failure())).await.is_err());

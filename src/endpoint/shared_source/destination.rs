@@ -27,28 +27,23 @@ impl<S: Source, D: Destination> SharedDestination<S, D> {
         Self { shared, number, inner }
     }
 
-    /// Waits until no other destination uploads the blob to this registry. Returns a repository there that has it, or else
-    /// the right to upload it.
-    async fn repository_or_claim(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-    ) -> Result<Repository, Claim<S, D>> {
+    /// Waits until no other destination uploads the blob to this registry.
+    async fn find_or_claim(&self, repository: &Repository, digest: &Digest) -> BlobInRegistry<S, D> {
         loop {
             let ended = self.shared.upload_ended.notified();
             let mut ended = std::pin::pin!(ended);
             ended.as_mut().enable();
             {
                 let mut uploads = self.shared.uploads.0.lock().unwrap_or_else(PoisonError::into_inner);
-                let kept = self.shared.kept();
-                let others = kept.holders(digest).iter().filter(|(holder, _)| *holder != self.number);
-                let mut there = others.map(|(_, other)| other);
-                if let Some(other) = there.find(|other| other.registry() == repository.registry()) {
-                    return Ok(other.clone());
+                let reads = self.shared.reads();
+                let others = reads.holders(digest).iter().filter(|(holder, _)| *holder != self.number);
+                let mut repositories = others.map(|(_, repository)| repository);
+                if let Some(other) = repositories.find(|other| other.registry() == repository.registry()) {
+                    return BlobInRegistry::Held(other.clone());
                 }
                 let key = (repository.registry().to_owned(), digest.clone());
                 if uploads.insert(key.clone()) {
-                    return Err(Claim { shared: Arc::clone(&self.shared), key });
+                    return BlobInRegistry::Claimed(UploadClaim { shared: Arc::clone(&self.shared), key });
                 }
             }
             ended.await;
@@ -56,13 +51,21 @@ impl<S: Source, D: Destination> SharedDestination<S, D> {
     }
 }
 
+/// A blob in the registry of a destination.
+enum BlobInRegistry<S, D> {
+    /// Another destination has it in this repository.
+    Held(Repository),
+    /// No destination has it; this one may upload it.
+    Claimed(UploadClaim<S, D>),
+}
+
 /// The right to upload a blob to a registry.
-struct Claim<S, D> {
+struct UploadClaim<S, D> {
     shared: Arc<Shared<S, D>>,
     key: (String, Digest),
 }
 
-impl<S, D> Drop for Claim<S, D> {
+impl<S, D> Drop for UploadClaim<S, D> {
     fn drop(&mut self) {
         self.shared.uploads.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
         self.shared.upload_ended.notify_waiters();
@@ -70,22 +73,22 @@ impl<S, D> Drop for Claim<S, D> {
 }
 
 /// An upload in progress, until it is dropped.
-struct InUpload<S: Source, D: Destination> {
+struct UploadInProgress<S: Source, D: Destination> {
     shared: Arc<Shared<S, D>>,
     number: usize,
     repository: Repository,
     digest: Digest,
 }
 
-impl<S: Source, D: Destination> InUpload<S, D> {
+impl<S: Source, D: Destination> UploadInProgress<S, D> {
     fn succeeded(&self) {
-        self.shared.kept().add_holder(self.number, &self.digest, &self.repository);
+        self.shared.reads().add_holder(self.number, &self.digest, &self.repository);
     }
 }
 
-impl<S: Source, D: Destination> Drop for InUpload<S, D> {
+impl<S: Source, D: Destination> Drop for UploadInProgress<S, D> {
     fn drop(&mut self) {
-        self.shared.kept().end_upload(self.number, &self.digest);
+        self.shared.reads().end_upload(self.number, &self.digest);
     }
 }
 
@@ -112,12 +115,12 @@ impl<S: Source, D: Destination> Destination for SharedDestination<S, D> {
         blob: &Descriptor,
         mount: Option<&Repository>,
     ) -> Result<Begun<Self::Sink>, Error> {
-        let (other, claim) = match self.repository_or_claim(repository, &blob.digest).await {
-            Ok(other) => (Some(other), None),
-            Err(claim) => (None, Some(claim)),
+        let (other, claim) = match self.find_or_claim(repository, &blob.digest).await {
+            BlobInRegistry::Held(other) => (Some(other), None),
+            BlobInRegistry::Claimed(claim) => (None, Some(claim)),
         };
-        self.shared.kept().begin_upload(self.number, &blob.digest);
-        let upload = InUpload {
+        self.shared.reads().begin_upload(self.number, &blob.digest);
+        let upload = UploadInProgress {
             shared: Arc::clone(&self.shared),
             number: self.number,
             repository: repository.clone(),
@@ -138,8 +141,8 @@ impl<S: Source, D: Destination> Destination for SharedDestination<S, D> {
 /// An upload to a destination of a run with several.
 pub(crate) struct SharedSink<S: Source, D: Destination> {
     inner: D::Sink,
-    upload: InUpload<S, D>,
-    _claim: Option<Claim<S, D>>,
+    upload: UploadInProgress<S, D>,
+    _claim: Option<UploadClaim<S, D>>,
 }
 
 impl<S: Source, D: Destination> BlobSink for SharedSink<S, D> {

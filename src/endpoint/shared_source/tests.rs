@@ -6,10 +6,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{TryStreamExt as _, future::join_all, stream};
+use futures::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
 
 use super::*;
-use crate::endpoint::empty::EmptyDestination;
+use crate::{
+    endpoint::{BlobStream, Cause, Operation, empty::EmptyDestination},
+    oci::{Descriptor, MediaType},
+    problem::Side,
+};
 
 /// A source with one blob of zeros, in pieces of 64 KiB, each after a pause.
 struct Zeros {
@@ -77,12 +81,12 @@ fn shared(source: Zeros, destinations: usize) -> (Arc<Zeros>, Run) {
 }
 
 fn blob(size: u64) -> Descriptor {
-    Descriptor::new(crate::oci::MediaType::from("x/y"), Digest::sha256(b"zeros"), size)
+    Descriptor::new(MediaType::from("x/y"), Digest::sha256(b"zeros"), size)
 }
 
 /// Opens the blob for an upload.
 async fn open(run: &Run, number: usize, size: u64, offset: u64) -> Result<BlobStream, Error> {
-    run.kept().begin_upload(number, &blob(size).digest);
+    run.reads().begin_upload(number, &blob(size).digest);
     let repository = "reg.example.com/a".parse().unwrap();
     // It does not leave while others read.
     let source = std::mem::ManuallyDrop::new(run.source(number).unwrap());
@@ -157,7 +161,7 @@ async fn a_destination_of_half_the_speed_costs_the_others_a_twentieth() {
 
 /// Whichever destination began the read, the others go on with it.
 #[tokio::test(start_paused = true)]
-async fn a_destination_that_fails_takes_nobody_along() {
+async fn a_destination_that_fails_does_not_affect_the_others() {
     let size = 10 * MIB;
     let (source, run) = shared(Zeros::new(), 2);
     let mut first = open(&run, 0, size, 0).await.unwrap();

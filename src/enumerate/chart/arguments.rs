@@ -47,7 +47,7 @@ const OTHER_PATHS: [&str; 2] = ["--kube-ca-file", "--kubeconfig"];
 
 /// Raw arguments, checked, with their paths made absolute.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Passed {
+pub(super) struct HelmArguments {
     /// For `helm template`: all of them.
     template: Vec<String>,
     /// For `helm pull`: those about downloads.
@@ -55,8 +55,8 @@ pub(super) struct Passed {
 }
 
 /// Checks raw arguments.
-pub(super) fn check(arguments: &[String]) -> Result<Passed, EnumerateError> {
-    let mut passed = Passed::default();
+pub(super) fn check(arguments: &[String]) -> Result<HelmArguments, EnumerateError> {
+    let mut passed = HelmArguments::default();
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let name = argument.split_once('=').map_or(argument.as_str(), |(name, _)| name);
@@ -124,7 +124,7 @@ fn with_absolute_path(argument: &str) -> String {
 pub(super) fn template(
     options: &ChartOptions,
     values: &[String],
-    passed: &Passed,
+    passed: &HelmArguments,
     chart: &Path,
 ) -> Vec<String> {
     let mut arguments = vec!["template".to_owned()];
@@ -139,7 +139,7 @@ pub(super) fn template(
 }
 
 /// `helm pull` into `folder`.
-pub(super) fn pull(options: &ChartOptions, passed: &Passed, folder: &Path) -> Vec<String> {
+pub(super) fn pull(options: &ChartOptions, passed: &HelmArguments, folder: &Path) -> Vec<String> {
     let mut arguments = vec!["pull".to_owned(), format!("--destination={}", folder.display())];
     if location::is_bare_name(&options.chart) {
         arguments.extend(flag("--repo", Some(&options.repository)));
@@ -174,7 +174,7 @@ fn flag(name: &str, value: Option<&str>) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn passed(arguments: &[&str]) -> Result<Passed, EnumerateError> {
+    fn passed(arguments: &[&str]) -> Result<HelmArguments, EnumerateError> {
         check(&arguments.iter().map(ToString::to_string).collect::<Vec<_>>())
     }
 
@@ -215,7 +215,7 @@ mod tests {
                 version: Some("1".into()),
                 ..ChartOptions::default()
             };
-            pull(&options, &Passed::default(), Path::new("/d")).join(" ")
+            pull(&options, &HelmArguments::default(), Path::new("/d")).join(" ")
         };
         assert_eq!(
             pulled("thoras"),

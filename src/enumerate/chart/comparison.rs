@@ -82,8 +82,12 @@ impl Probe {
         let options = self.options(case);
         let helm = Helm::new(&options).unwrap();
         let prepared = values::prepare(&helm, &options).await.ok()?;
-        let arguments =
-            arguments::template(&options, &prepared.flags, &arguments::Passed::default(), self.folder.path());
+        let arguments = arguments::template(
+            &options,
+            &prepared.flags,
+            &arguments::HelmArguments::default(),
+            self.folder.path(),
+        );
         for text in case.set.iter().chain(case.set_string) {
             assert!(
                 !arguments.iter().any(|argument| argument.contains(text)),

@@ -158,7 +158,7 @@ pub(crate) async fn package_chart(options: &ChartOptions) -> Result<ChartPackage
 async fn obtain(
     helm: &Helm,
     options: &ChartOptions,
-    passed: &arguments::Passed,
+    passed: &arguments::HelmArguments,
 ) -> Result<PathBuf, EnumerateError> {
     if let Some(package) = &options.package {
         let path = helm.private_folder("fetched")?.join("chart.tgz");
@@ -175,7 +175,7 @@ async fn obtain(
 async fn pull(
     helm: &Helm,
     options: &ChartOptions,
-    passed: &arguments::Passed,
+    passed: &arguments::HelmArguments,
 ) -> Result<PathBuf, EnumerateError> {
     let folder = helm.private_folder("pulled")?;
     helm.run("pull", arguments::pull(options, passed, &folder), None).await?;

@@ -46,7 +46,7 @@ pub(crate) struct LighterChart {
 pub(crate) struct ChartSession {
     helm: Helm,
     options: ChartOptions,
-    passed: arguments::Passed,
+    passed: arguments::HelmArguments,
     chart: PathBuf,
     /// An unpacked copy.
     copy: PathBuf,

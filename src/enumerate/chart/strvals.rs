@@ -86,7 +86,7 @@ enum Progress {
 }
 
 /// The text after `=`.
-enum Right {
+enum AssignedValue {
     List(Vec<Value>),
     Scalar(Value),
     Nothing,
@@ -133,9 +133,9 @@ impl Parser<'_> {
             }
             Some(_) => {
                 let (value, progress) = match self.right()? {
-                    Right::List(list) => (Value::Array(list), Progress::More),
-                    Right::Scalar(value) => (value, Progress::More),
-                    Right::Nothing => (Value::String(String::new()), Progress::End),
+                    AssignedValue::List(list) => (Value::Array(list), Progress::More),
+                    AssignedValue::Scalar(value) => (value, Progress::More),
+                    AssignedValue::Nothing => (Value::String(String::new()), Progress::End),
                 };
                 set(data, key, value);
                 Ok(progress)
@@ -182,9 +182,9 @@ impl Parser<'_> {
             Some(_) => {}
         }
         let value = match self.right()? {
-            Right::List(list) => Value::Array(list),
-            Right::Scalar(value) => value,
-            Right::Nothing => Value::String(String::new()),
+            AssignedValue::List(list) => Value::Array(list),
+            AssignedValue::Scalar(value) => value,
+            AssignedValue::Nothing => Value::String(String::new()),
         };
         set_item(list, index, value)?;
         Ok(Progress::More)
@@ -196,16 +196,16 @@ impl Parser<'_> {
         if stop.is_none() || index > LARGEST_INDEX { Err(SetError::Index) } else { Ok(index) }
     }
 
-    fn right(&mut self) -> Result<Right, SetError> {
+    fn right(&mut self) -> Result<AssignedValue, SetError> {
         match self.rest.peek() {
-            None => Ok(Right::Nothing),
+            None => Ok(AssignedValue::Nothing),
             Some('{') => {
                 self.rest.next();
-                self.list().map(Right::List)
+                self.list().map(AssignedValue::List)
             }
             Some(_) => {
                 let (text, _) = self.until(&[',']);
-                Ok(Right::Scalar(self.typed(text)?))
+                Ok(AssignedValue::Scalar(self.typed(text)?))
             }
         }
     }

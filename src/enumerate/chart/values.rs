@@ -33,13 +33,13 @@ use super::{
 };
 
 /// How the values reach `helm template`.
-pub(super) struct Prepared {
+pub(super) struct HelmValues {
     pub(super) flags: Vec<String>,
     pub(super) standard_input: Option<Vec<u8>>,
 }
 
 /// Prepares flags and standard input for `helm template`.
-pub(super) async fn prepare(helm: &Helm, options: &ChartOptions) -> Result<Prepared, EnumerateError> {
+pub(super) async fn prepare(helm: &Helm, options: &ChartOptions) -> Result<HelmValues, EnumerateError> {
     prepare_under(helm, options, None).await
 }
 
@@ -48,7 +48,7 @@ pub(super) async fn prepare_under(
     helm: &Helm,
     options: &ChartOptions,
     last: Option<&Map<String, Value>>,
-) -> Result<Prepared, EnumerateError> {
+) -> Result<HelmValues, EnumerateError> {
     let files = files(helm, &options.values).await?;
     let mut flags: Vec<String> = files.iter().map(|file| values_flag(file)).collect();
     let mut standard_input = None;
@@ -67,7 +67,7 @@ pub(super) async fn prepare_under(
         let refused = |reason| EnumerateError::Set { flag: "--set-file", number: index + 1, reason };
         flags.push(format!("--set-file={}", with_absolute_paths(text).map_err(refused)?));
     }
-    Ok(Prepared { flags, standard_input })
+    Ok(HelmValues { flags, standard_input })
 }
 
 /// Everything that the user's files and assignments set, without the contents of `--set-file`.

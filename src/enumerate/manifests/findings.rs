@@ -12,7 +12,7 @@ use crate::{
 
 use super::{
     flux::{ChartSources, ReferredChart},
-    known::Known,
+    known::KnownPrefixes,
     not_images, objects,
 };
 
@@ -63,7 +63,8 @@ impl Findings {
             }
         }
         let certain = found.iter().filter(|image| image.condition == Condition::Always);
-        let known = Known::new(certain.map(|image| (&image.reference, image.written.as_str())), given);
+        let known =
+            KnownPrefixes::new(certain.map(|image| (&image.reference, image.written.as_str())), given);
         for mut image in found {
             let refused = match &image.condition {
                 Condition::IfKnown { note } if !known.includes(&image.reference, &image.written) => {

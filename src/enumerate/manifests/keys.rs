@@ -3,6 +3,10 @@
 //! Keys are compared by their words, so that `sidecarImage`, `SIDECAR_IMAGE`, `--sidecar-image` and
 //! `sidecar.image` mean the same.
 
+mod words;
+
+use self::words::{ADDRESSES, ATTRIBUTES, COLLECTIONS, EXTENSIONS, PICTURES};
+
 /// What the value of a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyMeaning {
@@ -39,146 +43,6 @@ pub(super) enum Part {
     Version,
     Digest,
 }
-
-/// Words behind `image` that make the value something other than an image.
-const ATTRIBUTES: &[&str] = &[
-    "address",
-    "annotation",
-    "annotations",
-    "arch",
-    "architecture",
-    "args",
-    "auth",
-    "bucket",
-    "builder",
-    "cache",
-    "cleanup",
-    "command",
-    "count",
-    "credential",
-    "credentials",
-    "dir",
-    "directory",
-    "domain",
-    "enabled",
-    "endpoint",
-    "extension",
-    "extensions",
-    "file",
-    "filename",
-    "folder",
-    "format",
-    "formats",
-    "gc",
-    "height",
-    "id",
-    "ids",
-    "interval",
-    "key",
-    "label",
-    "labels",
-    "limit",
-    "max",
-    "min",
-    "mode",
-    "namespace",
-    "org",
-    "os",
-    "path",
-    "paths",
-    "platform",
-    "policy",
-    "port",
-    "prefix",
-    "processing",
-    "project",
-    "pull",
-    "pullpolicy",
-    "pullsecret",
-    "pullsecrets",
-    "quality",
-    "ratio",
-    "region",
-    "resource",
-    "retention",
-    "secret",
-    "secrets",
-    "size",
-    "sizes",
-    "suffix",
-    "template",
-    "threshold",
-    "timeout",
-    "title",
-    "ttl",
-    "type",
-    "types",
-    "update",
-    "upload",
-    "user",
-    "username",
-    "password",
-    "width",
-    "description",
-    "alt",
-    "src",
-];
-
-/// Words before `image` that make it a picture or a disk.
-const PICTURES: &[&str] = &[
-    "ami",
-    "avatar",
-    "background",
-    "banner",
-    "boot",
-    "cover",
-    "disk",
-    "favicon",
-    "header",
-    "hero",
-    "iso",
-    "logo",
-    "machine",
-    "os",
-    "profile",
-    "splash",
-    "vm",
-];
-
-/// Words behind `image` or `images` that make the value several of them.
-const COLLECTIONS: &[&str] =
-    &["config", "json", "list", "map", "mapping", "mappings", "override", "overrides", "yaml"];
-
-/// Words that make a value an address or a link rather than an image. `server` and `broker` are components as well.
-const ADDRESSES: &[&str] = &[
-    "addr",
-    "address",
-    "addresses",
-    "brokers",
-    "bucket",
-    "dsn",
-    "email",
-    "endpoint",
-    "endpoints",
-    "homepage",
-    "host",
-    "hostname",
-    "hosts",
-    "href",
-    "link",
-    "links",
-    "servers",
-    "upstream",
-    "upstreams",
-    "uri",
-    "url",
-    "urls",
-    "website",
-];
-
-/// The endings of a `ConfigMap`'s keys that say how the value is written.
-const EXTENSIONS: &[&str] =
-    &["cfg", "conf", "env", "ini", "json", "list", "properties", "sh", "toml", "txt", "yaml", "yml"];
 
 /// Says what a key's value is.
 pub(super) fn meaning(key: &str) -> KeyMeaning {

@@ -12,7 +12,7 @@ use super::objects::has_registry;
 
 /// What is known about where the images of a rendering live.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct KnownPrefixes {
     /// Prefixes that were given: normalized `HOST[/PATH]`.
     given: Vec<String>,
     registries: BTreeSet<String>,
@@ -29,7 +29,7 @@ pub(in crate::enumerate) fn parse_prefixes(given: &[String]) -> Result<Vec<Strin
     given.iter().map(normalize).collect()
 }
 
-impl Known {
+impl KnownPrefixes {
     /// `found` are the images, normalized and as written; `given` come from [`parse_prefixes`].
     pub(super) fn new<'f>(found: impl Iterator<Item = (&'f Reference, &'f str)>, given: &[String]) -> Self {
         let mut known = Self { given: given.to_vec(), ..Self::default() };
@@ -65,10 +65,10 @@ impl Known {
 mod tests {
     use super::*;
 
-    fn known(found: &[&str], given: &[&str]) -> Known {
+    fn known(found: &[&str], given: &[&str]) -> KnownPrefixes {
         let references: Vec<Reference> = found.iter().map(|text| text.parse().unwrap()).collect();
         let given: Vec<String> = given.iter().map(ToString::to_string).collect();
-        Known::new(references.iter().zip(found.iter().copied()), &parse_prefixes(&given).unwrap())
+        KnownPrefixes::new(references.iter().zip(found.iter().copied()), &parse_prefixes(&given).unwrap())
     }
 
     #[test]

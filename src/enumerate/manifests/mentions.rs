@@ -142,16 +142,7 @@ impl Walker<'_> {
             return;
         }
         let reference = mention.reference.clone();
-        let has_letter = reference.repository().path().bytes().any(|byte| byte.is_ascii_lowercase());
-        let evidence = match () {
-            () if !has_letter => HostEvidence::NotRegistry,
-            () if mention.has_registry => {
-                let evidence = hosts::host_evidence(&reference);
-                let is_plausible = evidence == HostEvidence::Plausible;
-                if is_plausible && self.is_address(mention, outer) { HostEvidence::Weak } else { evidence }
-            }
-            () => HostEvidence::Weak,
-        };
+        let evidence = self.evidence(mention, outer);
         if evidence == HostEvidence::NotRegistry {
             return;
         }
@@ -161,7 +152,6 @@ impl Walker<'_> {
             }
             return;
         }
-        let is_alone = mention.is_whole || mention.written == text;
         // A key in the text of a field is not the field: `expr: up{image="quay.io/acme/web:1"}`.
         let is_inside = inner.as_ref().is_some_and(|inner| std::ptr::eq(inner, key));
         let is_short = !mention.has_registry;
@@ -175,25 +165,42 @@ impl Walker<'_> {
             }
             (false, HostEvidence::Plausible) => Condition::Always,
             (false, _) if is_short && is_host_and_port(&reference) => return,
+            (false, _) if is_short => {
+                Condition::IfKnown { note: self.is_short_image(mention, mention.written == text, key) }
+            }
             (false, _) => {
-                let is_other = key.meaning == KeyMeaning::Other
-                    || key.meaning == KeyMeaning::AboutImage && !keys::is_picture(key.key);
                 // `AGENT_URL: registry.example.com/acme/agent:main`
                 let has_word =
                     reference.tag().is_some_and(|tag| !tag.starts_with(|c: char| c.is_ascii_digit()));
-                let is_worded_address = !is_short && has_word && self.is_address(mention, outer);
-                Condition::IfKnown {
-                    note: is_worded_address
-                        || is_short
-                            && (mention.is_pulled
-                                || written.contains('/')
-                                    && is_alone
-                                    && is_other
-                                    && is_worth_a_note(&reference, self.scope.embedding > 0)),
-                }
+                Condition::IfKnown { note: has_word && self.is_address(mention, outer) }
             }
         };
         self.found(reference, written, Confidence::Mentioned, condition);
+    }
+
+    /// What the host of a reference says about whether it is an image.
+    fn evidence(&self, mention: &Mention, outer: &KeyOf<'_>) -> HostEvidence {
+        let path = mention.reference.repository().path();
+        if !path.bytes().any(|byte| byte.is_ascii_lowercase()) {
+            return HostEvidence::NotRegistry;
+        }
+        if !mention.has_registry {
+            return HostEvidence::Weak;
+        }
+        let evidence = hosts::host_evidence(&mention.reference);
+        let is_plausible = evidence == HostEvidence::Plausible;
+        if is_plausible && self.is_address(mention, outer) { HostEvidence::Weak } else { evidence }
+    }
+
+    /// Whether a reference without a registry is probably an image, so that a note says that it is not mirrored.
+    fn is_short_image(&self, mention: &Mention, is_text: bool, key: &KeyOf<'_>) -> bool {
+        let is_other = key.meaning == KeyMeaning::Other
+            || key.meaning == KeyMeaning::AboutImage && !keys::is_picture(key.key);
+        mention.is_pulled
+            || mention.written.contains('/')
+                && (mention.is_whole || is_text)
+                && is_other
+                && is_worth_a_note(&mention.reference, self.scope.embedding > 0)
     }
 
     /// Whether the key of a reference says that it is an address, and nothing else that it is an image: neither a

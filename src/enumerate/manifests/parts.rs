@@ -14,7 +14,7 @@ use super::{
 
 /// An image put together from pairs.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Joined {
+pub(super) struct JoinedImage {
     pub(super) written: String,
     /// The position of the pair that holds the name.
     pub(super) name_at: usize,
@@ -28,7 +28,7 @@ pub(super) struct Joined {
 type Group<'p> = BTreeMap<Part, (usize, &'p str)>;
 
 /// Puts images together. A complete image is left alone, unless it has no registry and one is beside it.
-pub(super) fn join_pairs(pairs: &[(&str, &str)]) -> Vec<Joined> {
+pub(super) fn join_pairs(pairs: &[(&str, &str)]) -> Vec<JoinedImage> {
     let mut groups: BTreeMap<Vec<String>, Group<'_>> = BTreeMap::new();
     let mut named_images = BTreeSet::new();
     for (at, &(key, value)) in pairs.iter().enumerate() {
@@ -69,7 +69,12 @@ fn part_of(key: &str) -> Option<Part> {
     }
 }
 
-fn join_group(group: &Group<'_>, shared: &Group<'_>, is_shared: bool, says_image: bool) -> Option<Joined> {
+fn join_group(
+    group: &Group<'_>,
+    shared: &Group<'_>,
+    is_shared: bool,
+    says_image: bool,
+) -> Option<JoinedImage> {
     let own = |part: Part| group.get(&part).copied();
     let own_or_shared = |part: Part| own(part).or_else(|| shared.get(&part).copied());
     let (mut parts, mut taken) = (Vec::new(), Vec::new());
@@ -94,7 +99,7 @@ fn join_group(group: &Group<'_>, shared: &Group<'_>, is_shared: bool, says_image
         // `acme/web:1` is complete beside `registry.example.com/acme`.
         let is_longer = registry.is_some_and(|(_, registry)| !(last.contains('/') && registry.contains('/')))
             && !has_registry(last);
-        return is_longer.then_some(Joined { written: name, name_at, is_sure: true, taken });
+        return is_longer.then_some(JoinedImage { written: name, name_at, is_sure: true, taken });
     }
     let digest = own(Part::Digest).filter(|(_, value)| value.len() >= 64);
     let has_image_version =
@@ -108,7 +113,7 @@ fn join_group(group: &Group<'_>, shared: &Group<'_>, is_shared: bool, says_image
     taken.extend([tag, digest].into_iter().flatten().map(|(at, _)| at));
     let digest = digest.map(|(_, value)| format!("sha256:{}", value.trim_start_matches("sha256:")));
     let written = join(&name, tag.map(|(_, value)| value.to_owned()), digest)?;
-    Some(Joined { written, name_at, is_sure, taken })
+    Some(JoinedImage { written, name_at, is_sure, taken })
 }
 
 /// A host, perhaps with a path; or an organization on Docker Hub.

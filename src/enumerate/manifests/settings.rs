@@ -8,7 +8,7 @@ use crate::enumerate::EnumerateError;
 
 use super::{
     keys,
-    parts::{self, Joined},
+    parts::{self, JoinedImage},
     walk::{Position, Walker},
 };
 
@@ -114,7 +114,7 @@ impl Walker<'_> {
         }
         self.tag_stems(pairs);
         let mut taken = Vec::new();
-        for Joined { written, name_at, is_sure, taken: parts } in parts::join_pairs(pairs) {
+        for JoinedImage { written, name_at, is_sure, taken: parts } in parts::join_pairs(pairs) {
             at(self, name_at, &mut |walker| walker.composed(&written, is_sure));
             taken.extend(parts);
         }

@@ -154,14 +154,7 @@ fn read_line(line: &str, number: usize, content: &mut TextContent) {
         let text = TRANSPORTS.iter().find_map(|transport| without_transport(run.text, transport));
         let text = text.unwrap_or(run.text);
         if text.contains("://") {
-            let artifact = text.strip_prefix("oci://").map(trimmed);
-            let is_complete =
-                |written: &&str| has_registry(written) && has_version(written) && !is_cut_after(run.after);
-            if let Some(written) =
-                artifact.filter(is_complete).filter(|written| written.parse::<Reference>().is_ok())
-            {
-                content.artifacts.push(written.to_owned());
-            }
+            content.artifacts.extend(artifact(text, run).map(str::to_owned));
             in_url = true;
             continue;
         }
@@ -197,6 +190,13 @@ fn read_line(line: &str, number: usize, content: &mut TextContent) {
             mention.is_pulled = has_transport || is_pulled(&runs, at);
         }
     }
+}
+
+/// The complete reference in `oci://…`.
+fn artifact<'t>(url: &'t str, run: &Run<'_>) -> Option<&'t str> {
+    let written = trimmed(url.strip_prefix("oci://")?);
+    let is_complete = has_registry(written) && has_version(written) && !is_cut_after(run.after);
+    (is_complete && written.parse::<Reference>().is_ok()).then_some(written)
 }
 
 /// The reference behind a transport, which may have a name in front, as in the labels of Gitea's runners:

@@ -14,13 +14,13 @@ use crate::{
 /// The result of reading every blob.
 #[derive(Default)]
 pub(super) struct BlobResults {
-    found: HashMap<Digest, Found>,
+    found: HashMap<Digest, BlobResult>,
     /// Problems around the blobs, and of blobs that no image needs.
     pub(super) problems: Vec<Problem>,
 }
 
 /// A blob in the bundle.
-struct Found {
+struct BlobResult {
     /// Its size in bytes; `None` if it cannot be opened.
     size: Option<u64>,
     problem: Option<Problem>,
@@ -73,10 +73,10 @@ fn read_blob(
     digest: &Digest,
     first_image: Option<&(Arc<Mapping>, Descriptor)>,
     events: &dyn EventSink,
-) -> Found {
+) -> BlobResult {
     let unreadable = |reason| {
         let problem = Problem::UnreadableBlob { digest: digest.clone(), reason, volumes: Vec::new() };
-        Found { size: None, problem: Some(problem) }
+        BlobResult { size: None, problem: Some(problem) }
     };
     let reader = match bundle.blob(digest) {
         Ok(Some(reader)) => reader,
@@ -85,7 +85,7 @@ fn read_blob(
     };
     let size = Some(reader.size());
     let Some((image, blob)) = first_image else {
-        return Found { size, problem: hash(&reader, digest, |_| ()) };
+        return BlobResult { size, problem: hash(&reader, digest, |_| ()) };
     };
     events.emit(Event::BlobStarted { image: Arc::clone(image), blob: blob.clone() });
     let problem = hash(&reader, digest, |bytes| {
@@ -93,7 +93,7 @@ fn read_blob(
     });
     let how = BlobOutcome::Copied;
     events.emit(Event::BlobFinished { image: Arc::clone(image), blob: blob.clone(), how });
-    Found { size, problem }
+    BlobResult { size, problem }
 }
 
 /// Compares a blob's bytes with its digest.

@@ -12,7 +12,7 @@ use crate::{
     endpoint::{
         Source,
         registry::{
-            Greeting, Registries, ShownCertificate,
+            ProbeAnswer, Registries, ShownCertificate,
             auth::{Provenance, Reach, Scheme},
         },
     },
@@ -48,7 +48,7 @@ pub(crate) async fn registry(
     }
 }
 
-fn answer(registry: &str, greeting: &Greeting) -> CheckResult {
+fn answer(registry: &str, greeting: &ProbeAnswer) -> CheckResult {
     let through =
         greeting.route.as_ref().map(|route| format!(" through the proxy {route}")).unwrap_or_default();
     let how = match (greeting.origin.scheme(), greeting.is_unverified) {
@@ -91,7 +91,7 @@ fn certificate(shown: &ShownCertificate, now: SystemTime) -> CheckResult {
     }
 }
 
-fn clock(registry: &str, greeting: &Greeting, now: SystemTime) -> Option<CheckResult> {
+fn clock(registry: &str, greeting: &ProbeAnswer, now: SystemTime) -> Option<CheckResult> {
     let theirs = greeting.clock?;
     let (skew, ours) = match now.duration_since(theirs) {
         Ok(ahead) => (ahead, "ahead of"),

@@ -19,19 +19,19 @@ use crate::{
 pub(super) struct ManifestBudget<S> {
     inner: Arc<S>,
     most: u64,
-    known: Mutex<Known>,
+    known: Mutex<KnownSizes>,
 }
 
 /// The manifests that are known to be needed.
 #[derive(Debug, Default)]
-struct Known {
+struct KnownSizes {
     /// The size of each manifest that was read, or that an index references.
     sizes: HashMap<Digest, u64>,
     /// The sum of the sizes.
     total: u64,
 }
 
-impl Known {
+impl KnownSizes {
     /// Sets the size of a manifest. Descriptors may claim any size, so the sum saturates.
     fn set(&mut self, digest: &Digest, size: u64) {
         let known = self.sizes.insert(digest.clone(), size).unwrap_or_default();

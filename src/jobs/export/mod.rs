@@ -23,7 +23,7 @@ use super::{
     images::{enumerate, packaged_chart, warn_of_idle_waivers},
     names::{self, ToName, earlier, warn_of_unused_prefix},
     notation,
-    record::Record,
+    record::PendingLock,
     signing::Signer,
     trust_files,
 };
@@ -60,7 +60,7 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     warn_of_idle_waivers(&waivers, &references, &*events);
     let chart = selection.chart_repository();
     access.warn_of_unused_license(references.iter().map(Reference::repository).chain(&chart), &*events);
-    let record = Record::prepare(lock.as_deref())?;
+    let record = PendingLock::prepare(lock.as_deref())?;
     if let Some(path) = lock.as_deref().filter(|_| !request.force) {
         refuse_lock_of_mirror(path)?;
     }

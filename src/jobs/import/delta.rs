@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{Job, Place, parts::Affected, plan::Plan};
+use super::{Job, OpenDestination, parts::Affected, plan::Plan};
 use crate::{
     endpoint::{Error, Meaning, Source, bundle::Bundle, known_blobs::KnownBlobs},
     error::{Failure, Kind},
@@ -18,7 +18,7 @@ const AT_ONCE: usize = 16;
 
 /// The blobs of the base that were found.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct BaseBlobs {
     /// Where each blob is.
     pub(super) present: KnownBlobs,
     /// Images that need a missing blob.
@@ -31,21 +31,21 @@ impl Job<'_> {
         &self,
         bundle: &Bundle,
         plan: &mut Plan,
-        place: &Place<'_>,
-    ) -> Result<Found, Failure> {
+        destination: &OpenDestination<'_>,
+    ) -> Result<BaseBlobs, Failure> {
         let Some(base) = bundle.head().lock.as_ref().and_then(|lock| lock.base.as_ref()) else {
-            return Ok(Found::default());
+            return Ok(BaseBlobs::default());
         };
         let present = KnownBlobs::default();
         let needed: BTreeSet<(Digest, u64, Repository)> = needed(bundle, plan);
         let missing: Vec<Option<(Digest, Repository)>> = stream::iter(needed)
             .map(|(digest, size, repository)| {
                 let repositories = base.blobs.get(&digest).map_or([].as_slice(), Vec::as_slice);
-                let candidates = place.candidates(repositories, &repository, plan);
+                let candidates = destination.candidates(repositories, &repository, plan);
                 let present = &present;
                 async move {
                     for candidate in candidates {
-                        if place.holds(&candidate, &digest, size, &repository).await? {
+                        if destination.holds(&candidate, &digest, size, &repository).await? {
                             present.add(digest, candidate);
                             return Ok::<_, Error>(None);
                         }
@@ -70,18 +70,18 @@ impl Job<'_> {
             Ok(lost.map(|blob| Problem::MissingBlob { digest: blob.digest, size: blob.size }).collect())
         })?;
         if affected.is_empty() || self.request.keep_going {
-            return Ok(Found { present, affected });
+            return Ok(BaseBlobs { present, affected });
         }
         Err(refuse(&missing, &base.id, bundle))
     }
 }
 
-impl Place<'_> {
+impl OpenDestination<'_> {
     /// The repository itself, and those that the base names: unchanged if they are below the destination, else under
     /// their mirrored names. The bundle names the base's repositories, so it must not choose among everything that the
     /// importer may read.
     fn candidates(&self, repositories: &[String], repository: &Repository, plan: &Plan) -> Vec<Repository> {
-        let root = &self.destination.root;
+        let root = &self.settings.root;
         let namer = plan.placement.namer(root.clone());
         let mut candidates = vec![repository.clone()];
         // Images of an earlier run keep their names, whatever the rule says.

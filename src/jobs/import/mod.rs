@@ -21,15 +21,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::future::try_join_all;
-
 use self::{parts::Affected, plan::Plan};
 use super::{
     names::warn_of_unused_prefix,
     open_bundle::open,
     own_source::refuse_shared_repositories,
     receipt::ReceiptFile,
-    record::{Copied, CopiedTo, Record},
+    record::{Copied, CopiedTo, PendingLock, no_destination},
 };
 use crate::{
     endpoint::{
@@ -38,13 +36,13 @@ use crate::{
         registry::Registries,
         shared_source::Shared,
     },
-    error::{Failure, Kind},
+    error::Failure,
     event::{Event, EventSink, warn},
     lock::Lock,
     oci::{Descriptor, Reference, mapping::Root},
     outcome::{Command, ExtraReads, Mirrored, RunOutcome},
     pipeline::{
-        self, Options,
+        self,
         several::{Arrived, OneRun, Target, mirror_to_each},
     },
     request::{Access, Destination, Import, ImportFrom},
@@ -54,67 +52,28 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
     let started = Instant::now();
     let Import { from, lock, destinations, registries, copy, .. } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
-    // A bundle is no registry.
+    // A bundle needs no license.
     access.warn_of_unused_license([], &*events);
-    let record = Record::prepare((!copy.dry_run).then_some(lock.as_path()))?;
+    let record = PendingLock::prepare((!copy.dry_run).then_some(lock.as_path()))?;
     let receipt = request.receipt.as_ref().map(ReceiptFile::prepare).transpose()?;
-    let opened = destinations.iter().map(|destination| access.destination(destination.login.as_ref()));
-    let opened = try_join_all(opened).await?.into_iter().map(Arc::new);
-    let places: Vec<Place<'_>> = destinations
-        .iter()
-        .zip(opened)
-        .map(|(destination, registry)| Place { destination, registry })
-        .collect();
+    let opened = destinations.iter().zip(access.destinations(destinations).await?);
+    let opened: Vec<OpenDestination<'_>> =
+        opened.map(|(settings, registry)| OpenDestination { settings, registry }).collect();
     let job = Job::new(request, receipt, events);
     let imported = match from {
-        ImportFrom::Stdin => Box::pin(job.standard_input(&places)).await?,
-        ImportFrom::Files(paths) => Box::pin(job.files(paths, &places)).await?,
+        ImportFrom::Stdin => Box::pin(job.standard_input(&opened)).await?,
+        ImportFrom::Files(paths) => Box::pin(job.files(paths, &opened)).await?,
     };
-    let first = imported.first().ok_or_else(|| Failure::new(Kind::Usage, "--to is empty"))?;
-    let sources: Vec<Reference> = first
-        .images
-        .iter()
-        .map(|image| image.outcome.source.clone())
-        .chain(first.plan.left_out.iter().map(|(mapping, _)| mapping.source.clone()))
-        .collect();
-    let Plan { id, excluded, chart, options, .. } = &first.plan;
-    let (id, excluded, chart) = (id.clone(), excluded.clone(), chart.clone());
-    let Options { platforms, foreign_layers, .. } = options.clone();
-    warn_of_unused_prefix(&destinations.first.naming, &sources, &*job.events);
+    warn_of_unused_prefix(&destinations.first.naming, &sources(&imported), &*job.events);
     access.warn_of_unused_hosts(&*job.events);
-    // It is read again, because another run may have added a destination meanwhile. A damaged lock cannot be kept.
-    let roots: Vec<&Root> = destinations.roots().collect();
-    let extended = Lock::read(lock).ok().filter(|lock| lock.has_destinations_besides(&roots));
-    let mut copied = imported.into_iter().zip(destinations.iter()).map(|(imported, destination)| {
-        let Imported { plan, mut images, time, extra_reads } = imported;
-        let left_out = plan.left_out.iter();
-        images.extend(left_out.map(|(mapping, is_skipped)| {
-            parts::left_out(mapping, *is_skipped, request.strict, &*job.events)
-        }));
-        CopiedTo { destination, placement: plan.placement, images, time, extra_reads }
-    });
-    let first = copied.next().ok_or_else(|| Failure::new(Kind::Usage, "--to is empty"))?;
-    let copied = Copied {
-        command: Command::BundleImport,
-        started,
-        first,
-        others: copied.collect(),
-        excluded,
-        bundle: Some(id),
-        chart,
-        platforms,
-        foreign_layers,
-        extended,
-        check: copy.check,
-        dry_run: copy.dry_run,
-        shard: None,
-        failures: Vec::new(),
-        receipt: job.receipt,
-        registries,
-        lock,
-        selection: None,
-    };
-    Ok(copied.finish(record))
+    Ok(job.copied(imported, started)?.finish(record))
+}
+
+/// The images of the bundle, whether they were imported or left out.
+fn sources(imported: &[Imported]) -> Vec<Reference> {
+    let Some(Imported { plan, images, .. }) = imported.first() else { return Vec::new() };
+    let images = images.iter().map(|image| &image.outcome.source);
+    images.chain(plan.left_out.iter().map(|(mapping, _)| &mapping.source)).cloned().collect()
 }
 
 /// One import.
@@ -126,9 +85,9 @@ struct Job<'a> {
     planning: Arc<dyn EventSink>,
 }
 
-/// One destination of an import.
-struct Place<'a> {
-    destination: &'a Destination,
+/// One destination of an import, and its registry.
+struct OpenDestination<'a> {
+    settings: &'a Destination,
     registry: Arc<Registries>,
 }
 
@@ -161,11 +120,57 @@ impl<'a> Job<'a> {
         Self { request, receipt, events, planning }
     }
 
+    /// Everything that is known after the import.
+    fn copied(self, imported: Vec<Imported>, started: Instant) -> Result<Copied<'a>, Failure> {
+        let Import { lock, destinations, registries, copy, strict, .. } = self.request;
+        let first = imported.first().ok_or_else(no_destination)?;
+        let Plan { id, excluded, chart, options, .. } = &first.plan;
+        let (id, excluded, chart) = (id.clone(), excluded.clone(), chart.clone());
+        let (platforms, foreign_layers) = (options.platforms.clone(), options.foreign_layers);
+        // It is read again, because another run may have added a destination meanwhile. A damaged lock cannot be kept.
+        let roots: Vec<&Root> = destinations.roots().collect();
+        let extended = Lock::read(lock).ok().filter(|lock| lock.has_destinations_besides(&roots));
+        let mut copied =
+            imported.into_iter().zip(destinations.iter()).map(|(imported, destination)| {
+                let Imported { plan, mut images, time, extra_reads } = imported;
+                let left_out = plan.left_out.iter();
+                images.extend(left_out.map(|(mapping, is_skipped)| {
+                    parts::left_out(mapping, *is_skipped, *strict, &*self.events)
+                }));
+                CopiedTo { destination, placement: plan.placement, images, time, extra_reads }
+            });
+        let first = copied.next().ok_or_else(no_destination)?;
+        Ok(Copied {
+            command: Command::BundleImport,
+            started,
+            first,
+            others: copied.collect(),
+            excluded,
+            bundle: Some(id),
+            chart,
+            platforms,
+            foreign_layers,
+            extended,
+            check: copy.check,
+            dry_run: copy.dry_run,
+            shard: None,
+            failures: Vec::new(),
+            receipt: self.receipt,
+            registries,
+            lock,
+            selection: None,
+        })
+    }
+
     /// Imports from files, which can be read at any offset.
-    async fn files(&self, paths: &[PathBuf], places: &[Place<'_>]) -> Result<Vec<Imported>, Failure> {
+    async fn files(
+        &self,
+        paths: &[PathBuf],
+        destinations: &[OpenDestination<'_>],
+    ) -> Result<Vec<Imported>, Failure> {
         let keep_going = self.request.keep_going;
         let bundle = open(paths, self.request.signed.as_ref(), &*self.events)?;
-        let mut plans = self.plans(&bundle, places)?;
+        let mut plans = self.plans(&bundle, destinations)?;
         let mut affected = Vec::new();
         for plan in &mut plans {
             affected.push(plan.split(|image| bundle.problems(&image.root))?);
@@ -175,20 +180,23 @@ impl<'a> Job<'a> {
         }
         parts::check_end(&bundle, keep_going, &*self.events)?;
         let mut planned = Vec::new();
-        for ((mut plan, mut affected), place) in plans.into_iter().zip(affected).zip(places) {
-            let (base, failure) = only_here(self.base(&bundle, &mut plan, place).await, places.len())?;
+        for ((mut plan, mut affected), destination) in plans.into_iter().zip(affected).zip(destinations) {
+            let (base, failure) =
+                only_here(self.base(&bundle, &mut plan, destination).await, destinations.len())?;
             affected.extend(base.affected);
             planned.push(Planned { plan, present: Arc::new(base.present), affected, failure });
         }
         let bundle = bundle.with_names(names_in_bundle(&planned));
-        Ok(self.mirror(Arc::new(bundle), planned, places).await)
+        Ok(self.mirror(Arc::new(bundle), planned, destinations).await)
     }
 
     /// The plan for each destination.
-    fn plans(&self, bundle: &Bundle, places: &[Place<'_>]) -> Result<Vec<Plan>, Failure> {
-        let plan = |place: &Place<'_>| Plan::new(bundle, self.request, place.destination, &*self.planning);
-        let plans = places.iter().map(plan).collect::<Result<Vec<_>, _>>()?;
-        let roots = places.iter().map(|place| &place.destination.root);
+    fn plans(&self, bundle: &Bundle, destinations: &[OpenDestination<'_>]) -> Result<Vec<Plan>, Failure> {
+        let plan = |destination: &OpenDestination<'_>| {
+            Plan::new(bundle, self.request, destination.settings, &*self.planning)
+        };
+        let plans = destinations.iter().map(plan).collect::<Result<Vec<_>, _>>()?;
+        let roots = destinations.iter().map(|destination| &destination.settings.root);
         let named = roots.zip(plans.iter().map(|plan| plan.mappings.as_slice()));
         refuse_shared_repositories(named, &self.request.registries)?;
         if let Some(plan) = plans.first() {
@@ -221,10 +229,10 @@ impl<'a> Job<'a> {
         &self,
         bundle: Arc<Bundle>,
         planned: Vec<Planned>,
-        places: &[Place<'_>],
+        destinations: &[OpenDestination<'_>],
     ) -> Vec<Imported> {
-        let arrived = match (planned.as_slice(), places) {
-            ([Planned { plan, present, failure: None, .. }], [Place { registry, .. }]) => {
+        let arrived = match (planned.as_slice(), destinations) {
+            ([Planned { plan, present, failure: None, .. }], [OpenDestination { registry, .. }]) => {
                 let begun = Instant::now();
                 let known = Arc::clone(present);
                 let source = KnownBlobsSource::new(bundle, Arc::clone(registry), Arc::clone(&known));
@@ -235,7 +243,7 @@ impl<'a> Job<'a> {
                 let images = pipeline::mirror(source, destination, mappings, options, events).await;
                 vec![(Arrived { images, time: begun.elapsed() }, ExtraReads::default())]
             }
-            (planned, places) => self.mirror_to_all(&bundle, planned, places).await,
+            (planned, destinations) => self.mirror_to_all(&bundle, planned, destinations).await,
         };
         let imported = planned.into_iter().zip(arrived);
         let imported = imported.map(|(planned, (arrived, extra_reads))| {
@@ -252,20 +260,21 @@ impl<'a> Job<'a> {
         &self,
         bundle: &Arc<Bundle>,
         planned: &[Planned],
-        places: &[Place<'_>],
+        destinations: &[OpenDestination<'_>],
     ) -> Vec<(Arrived, ExtraReads)> {
         let registries: Vec<Arc<Registries>> =
-            places.iter().map(|place| Arc::clone(&place.registry)).collect();
-        let readers = registries.iter().map(|registry| Arc::new(registry.with_own_connections())).collect();
-        let shared = Shared::new(vec![Arc::clone(bundle); registries.len()], registries, readers);
+            destinations.iter().map(|destination| Arc::clone(&destination.registry)).collect();
+        let read_connections = registries.iter().map(|registry| Arc::new(registry.with_own_connections()));
+        let read_connections = read_connections.collect();
+        let shared = Shared::new(vec![Arc::clone(bundle); registries.len()], registries, read_connections);
         let target = |number: usize, Planned { plan, present, failure, .. }: &Planned| {
-            let registry = &places.get(number)?.registry;
-            let (known, other) = (Arc::clone(present), Arc::clone(present));
+            let registry = &destinations.get(number)?.registry;
+            let (known, also_known) = (Arc::clone(present), Arc::clone(present));
             let source = Arc::new(shared.source(number)?);
             let has_failed = failure.is_some();
             Some(Target {
                 source: KnownBlobsSource::new(source, Arc::clone(registry), known),
-                destination: KnownBlobsDestination::new(Arc::new(shared.destination(number)?), other),
+                destination: KnownBlobsDestination::new(Arc::new(shared.destination(number)?), also_known),
                 mappings: if has_failed { Vec::new() } else { plan.mappings.clone() },
                 options: plan.options.clone(),
             })

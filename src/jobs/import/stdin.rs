@@ -5,8 +5,8 @@ use std::{collections::HashSet, io::IsTerminal, os::fd::AsFd, sync::Arc};
 use futures::future::{join, join_all};
 
 use super::{
-    super::signing, Imported, Job, Place, Planned, names::Imported as ImportedImage, names_in_bundle,
-    only_here, parts::Affected, plan::Plan,
+    super::signing, Imported, Job, OpenDestination, Planned, names::Imported as ImportedImage,
+    names_in_bundle, only_here, parts::Affected, plan::Plan,
 };
 use crate::{
     endpoint::{
@@ -21,7 +21,7 @@ use crate::{
     problem::{Problem, Side},
     transfer::{
         fan_out::{FanOut, PATIENCE},
-        forward::{Forward, Wanted},
+        forward::{Forward, WantedBlobs},
     },
 };
 
@@ -30,19 +30,23 @@ const PIECE: usize = 256 * 1024;
 
 impl Job<'_> {
     /// Imports from standard input.
-    pub(super) async fn standard_input(&self, places: &[Place<'_>]) -> Result<Vec<Imported>, Failure> {
+    pub(super) async fn standard_input(
+        &self,
+        destinations: &[OpenDestination<'_>],
+    ) -> Result<Vec<Imported>, Failure> {
         let mut incoming =
             Incoming::new(input()?).signed_by(signing::of_bundle(self.request.signed.as_ref(), &[])?);
         let (bundle, kept, next) = incoming.head().await.map_err(|error| error.failure())?;
-        let plans = self.plans(&bundle, places)?;
+        let plans = self.plans(&bundle, destinations)?;
         let mut receivers = Vec::new();
-        for (mut plan, place) in plans.into_iter().zip(places) {
-            let (base, failure) = only_here(self.base(&bundle, &mut plan, place).await, places.len())?;
+        for (mut plan, destination) in plans.into_iter().zip(destinations) {
+            let (base, failure) =
+                only_here(self.base(&bundle, &mut plan, destination).await, destinations.len())?;
             let wanted =
-                if failure.is_none() { wanted(&bundle, &plan, &base.present) } else { Wanted::new() };
+                if failure.is_none() { wanted(&bundle, &plan, &base.present) } else { WantedBlobs::new() };
             let (present, pushed) = (base.present, KnownBlobs::default());
             receivers.push(Receiver {
-                place,
+                destination,
                 plan,
                 affected: base.affected,
                 failure,
@@ -55,7 +59,7 @@ impl Job<'_> {
         let received = receivers.into_iter().map(|receiver| self.received(receiver, &bundle));
         let planned = received.collect::<Result<Vec<_>, _>>()?;
         let bundle = bundle.with_names(names_in_bundle(&planned));
-        Ok(self.mirror(Arc::new(bundle), planned, places).await)
+        Ok(self.mirror(Arc::new(bundle), planned, destinations).await)
     }
 
     /// Pushes the blobs to every destination as they arrive.
@@ -92,7 +96,7 @@ impl Job<'_> {
 
     fn forward<'a>(&'a self, receiver: &'a Receiver<'_>) -> Forward<'a, Registries> {
         Forward {
-            destination: &receiver.place.registry,
+            destination: &receiver.destination.registry,
             wanted: &receiver.wanted,
             known: &receiver.pushed,
             events: &self.events,
@@ -102,7 +106,7 @@ impl Job<'_> {
 
     /// What one destination has at the end of the stream.
     fn received(&self, receiver: Receiver<'_>, bundle: &Bundle) -> Result<Planned, Failure> {
-        let Receiver { place: _, mut plan, mut affected, failure, present, pushed, wanted } = receiver;
+        let Receiver { destination: _, mut plan, mut affected, failure, present, pushed, wanted } = receiver;
         if failure.is_none() {
             let missing: HashSet<&Digest> = if self.request.copy.dry_run {
                 HashSet::new()
@@ -141,7 +145,7 @@ impl Job<'_> {
 
 /// One destination that receives the stream.
 struct Receiver<'a> {
-    place: &'a Place<'a>,
+    destination: &'a OpenDestination<'a>,
     plan: Plan,
     affected: Vec<Affected>,
     /// Why nothing can be imported there.
@@ -150,7 +154,7 @@ struct Receiver<'a> {
     present: KnownBlobs,
     /// Blobs that came from the stream.
     pushed: KnownBlobs,
-    wanted: Wanted,
+    wanted: WantedBlobs,
 }
 
 /// Standard input without an additional buffer, because pieces are large.
@@ -168,8 +172,8 @@ fn input() -> Result<tokio::fs::File, Failure> {
 }
 
 /// Each blob that is needed, with the first image that needs it.
-fn wanted(bundle: &Bundle, plan: &Plan, there: &KnownBlobs) -> Wanted {
-    let mut wanted = Wanted::new();
+fn wanted(bundle: &Bundle, plan: &Plan, there: &KnownBlobs) -> WantedBlobs {
+    let mut wanted = WantedBlobs::new();
     for (image, mapping) in plan.images.iter().zip(&plan.mappings) {
         let mapping: Arc<Mapping> = Arc::new(mapping.clone());
         for blob in bundle.head().blobs_below(&image.root) {

@@ -97,7 +97,7 @@ pub(in crate::jobs) struct PushedLock {
 /// The only field of the manifest that [`Contents`] lacks.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Type {
+struct ArtifactTypeField {
     artifact_type: Option<String>,
 }
 
@@ -113,8 +113,9 @@ pub(in crate::jobs) async fn read<S: Source>(
         Failure::new(Kind::Input, format!("{repository}:{tag} is not the lock of a shard: {reason}"))
             .with_hint("delete this tag, and run the shard again")
     };
-    let artifact_type =
-        serde_json::from_slice::<Type>(manifest.bytes()).ok().and_then(|found| found.artifact_type);
+    let artifact_type = serde_json::from_slice::<ArtifactTypeField>(manifest.bytes())
+        .ok()
+        .and_then(|found| found.artifact_type);
     if artifact_type.as_deref() != Some(ARTIFACT) {
         return Err(refused("it has another artifact type"));
     }

@@ -10,7 +10,7 @@ use crate::{
     lock::Lock,
     oci::{Digest, Reference, json_problem::json_problem},
     outcome::{ImageBlob, Status},
-    shard::Known,
+    shard::BlobSizes,
 };
 
 /// The prefix of the schemas of all locks.
@@ -98,7 +98,7 @@ impl Contents {
     }
 
     /// The blobs of an image.
-    pub(in crate::jobs) fn of(&self, source: &Reference) -> Known<'_> {
+    pub(in crate::jobs) fn of(&self, source: &Reference) -> BlobSizes<'_> {
         self.0.get(source).map(Vec::as_slice)
     }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Known, facts,
+    ChartValues, facts,
     outcome::{HIDDEN, ValuesOutcome},
     path::ValuePath,
     proof::{ImageState, InstalledImage},
@@ -18,7 +18,7 @@ use crate::{
 const NAMED: usize = 5;
 
 /// Adds the comments that follow from the values themselves.
-pub(super) fn explain(settings: &[Setting], known: &Known, outcome: &mut ValuesOutcome) {
+pub(super) fn explain(settings: &[Setting], known: &ChartValues, outcome: &mut ValuesOutcome) {
     let mut head = vec![head(outcome)];
     head.append(&mut outcome.notes);
     outcome.notes = head;
@@ -77,7 +77,7 @@ fn result(outcome: &ValuesOutcome, to: &str) -> String {
 }
 
 /// What a value replaces.
-fn origin(path: &ValuePath, known: &Known) -> String {
+fn origin(path: &ValuePath, known: &ChartValues) -> String {
     match (path.get(&known.given), path.get(&known.effective)) {
         (Some(given), _) => format!("replaces {} from your values", shown(path, given)),
         (None, Some(default)) if !is_empty(default) => {
@@ -119,7 +119,7 @@ fn unpinned(outcome: &mut ValuesOutcome) {
 }
 
 /// The user's assignments that win over the values file when the chart is installed.
-pub(super) fn overridden(settings: &[Setting], known: &Known) -> Vec<Failure> {
+pub(super) fn overridden(settings: &[Setting], known: &ChartValues) -> Vec<Failure> {
     let wins = |setting: &&Setting| {
         setting.path.get(&known.assigned).is_some_and(|assigned| *assigned != setting.value)
     };

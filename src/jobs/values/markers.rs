@@ -27,7 +27,7 @@ const MOST_RENDERINGS: usize = 96;
 const MOST_AT_ONCE: usize = 4;
 
 /// A chart whose rendering is known, and how to render it again.
-pub(super) struct Lab<'a> {
+pub(super) struct ChartProbe<'a> {
     pub(super) session: &'a ChartSession,
     pub(super) selection: &'a Selection,
     /// The values that the templates see.
@@ -41,15 +41,15 @@ pub(super) struct Lab<'a> {
     /// Whether to guess the slots of values whose markers the chart rejects.
     pub(super) guesses: bool,
     /// What was rendered before, by the values.
-    pub(super) known: Arc<Answers>,
+    pub(super) known: Arc<ChartAnswers>,
 }
 
 /// What the chart answered to values.
-pub(super) type Answers = Mutex<BTreeMap<String, Answer>>;
+pub(super) type ChartAnswers = Mutex<BTreeMap<String, ChartAnswer>>;
 
 /// What the chart does with markers.
 #[derive(Clone)]
-pub(super) enum Answer {
+pub(super) enum ChartAnswer {
     Accepted(Arc<Marked>),
     /// It fails. These values have their markers in the message.
     Rejected(BTreeSet<usize>),
@@ -92,7 +92,7 @@ pub(super) struct Marked {
     labels: String,
 }
 
-impl Lab<'_> {
+impl ChartProbe<'_> {
     /// Marks these values: all at once if the chart accepts it, else in parts.
     pub(super) async fn survey(&self, leaves: &[Leaf], among: &[usize]) -> Result<Survey, Failure> {
         let mut budget = MOST_RENDERINGS;
@@ -108,9 +108,9 @@ impl Lab<'_> {
             for (group, answer) in groups.iter().zip(answers) {
                 // Any failure can be the marker's: an invalid reference as well as a `fail` in a template.
                 match (answer?, group.as_slice()) {
-                    (Answer::Accepted(found), _) => marked.push(found),
-                    (Answer::Rejected(_), [leaf]) => rejected.push(*leaf),
-                    (Answer::Rejected(quoted), more) => parts.extend(split(more, &quoted)),
+                    (ChartAnswer::Accepted(found), _) => marked.push(found),
+                    (ChartAnswer::Rejected(_), [leaf]) => rejected.push(*leaf),
+                    (ChartAnswer::Rejected(quoted), more) => parts.extend(split(more, &quoted)),
                 }
             }
             groups = parts;
@@ -120,10 +120,10 @@ impl Lab<'_> {
 
     /// Whether the chart accepts the markers of all these values at once.
     pub(super) async fn accepts(&self, leaves: &[Leaf], among: &[usize]) -> Result<bool, Failure> {
-        Ok(matches!(self.render(leaves, among).await?, Answer::Accepted(_)))
+        Ok(matches!(self.render(leaves, among).await?, ChartAnswer::Accepted(_)))
     }
 
-    async fn render(&self, leaves: &[Leaf], among: &[usize]) -> Result<Answer, EnumerateError> {
+    async fn render(&self, leaves: &[Leaf], among: &[usize]) -> Result<ChartAnswer, EnumerateError> {
         let mut values = self.fixed.clone();
         for leaf in among.iter().filter_map(|&leaf| leaves.get(leaf)) {
             leaf.path.set(&mut values, self.effective, Value::String(leaf.value(&leaf.marker)));
@@ -140,10 +140,10 @@ impl Lab<'_> {
         let marked = |rendering: String| {
             let found = enumerate::written_uses(self.selection, "the chart with markers", &rendering)?;
             let (texts, labels) = (self.texts_at_places(&found), labels(&rendering));
-            Ok(Answer::Accepted(Arc::new(Marked { leaves: among.to_vec(), texts, labels })))
+            Ok(ChartAnswer::Accepted(Arc::new(Marked { leaves: among.to_vec(), texts, labels })))
         };
         let answer = match rendering.and_then(marked) {
-            Err(error) if is_rejection(&error) => Answer::Rejected(quoted(&error, leaves, among)),
+            Err(error) if is_rejection(&error) => ChartAnswer::Rejected(quoted(&error, leaves, among)),
             other => other?,
         };
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, answer.clone());

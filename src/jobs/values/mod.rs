@@ -31,7 +31,7 @@ pub(crate) use self::outcome::ValuesOutcome;
 #[cfg(test)]
 pub(crate) use self::proof::{ImageState, InstalledImage};
 use self::{
-    markers::{Answers, Lab},
+    markers::{ChartAnswers, ChartProbe},
     mirror::{KnownLock, MirrorNames},
     proof::Proof,
     relocate::{Setting, with_settings},
@@ -53,7 +53,7 @@ pub(crate) async fn run(request: &Values, events: Arc<dyn EventSink>) -> Result<
     let access = Access::open(&request.registries, Arc::clone(&events))?;
     let fetched = fetch_package(&request.chart, &access).await?;
     let session = ChartSession::open(fetched.as_deref().unwrap_or(&request.chart)).await?;
-    let known = Known::read(&session).await?;
+    let known = ChartValues::read(&session).await?;
     thoras::check(request, &session, &known)?;
     let mut outcome = ValuesOutcome::new(session.identity().clone(), request.root.as_ref());
     let mut settings = thoras::settings(request, &session, &known, &mut outcome)?;
@@ -70,7 +70,7 @@ pub(crate) async fn run(request: &Values, events: Arc<dyn EventSink>) -> Result<
 }
 
 /// What is known about the chart's values.
-pub(super) struct Known {
+pub(super) struct ChartValues {
     /// What the templates see.
     effective: Map<String, Value>,
     /// What the chart itself sets.
@@ -85,7 +85,7 @@ pub(super) struct Known {
     subchart_keys: Vec<String>,
 }
 
-impl Known {
+impl ChartValues {
     async fn read(session: &ChartSession) -> Result<Self, Failure> {
         Ok(Self {
             effective: session.effective_values().await?,
@@ -103,7 +103,7 @@ async fn to_mirror(
     request: &Values,
     root: &Root,
     session: &ChartSession,
-    known: &Known,
+    known: &ChartValues,
     settings: &mut Vec<Setting>,
     outcome: &mut ValuesOutcome,
     events: &dyn EventSink,
@@ -146,7 +146,7 @@ async fn to_mirror(
 struct Finder<'a> {
     request: &'a Values,
     session: &'a ChartSession,
-    known: &'a Known,
+    known: &'a ChartValues,
     mirror: &'a MirrorNames,
     /// The images that the filters leave out.
     excluded: BTreeSet<Reference>,
@@ -157,7 +157,7 @@ struct Finder<'a> {
 }
 
 /// The values for the mirror, and their proof.
-struct Found {
+struct ProvenValues {
     settings: Vec<Setting>,
     values: Map<String, Value>,
     /// With `--pin`: the places that no value pins.
@@ -167,7 +167,7 @@ struct Found {
 
 impl Finder<'_> {
     /// Finds values that the chart accepts, if there are any.
-    async fn find_accepted(&self, lighter: Option<&LighterChart>) -> Result<Found, Failure> {
+    async fn find_accepted(&self, lighter: Option<&LighterChart>) -> Result<ProvenValues, Failure> {
         let (known, known_of_lighter) = (Arc::default(), Arc::default());
         if lighter.is_some() {
             let found = self.find(lighter, true, &known_of_lighter).await?;
@@ -189,11 +189,11 @@ impl Finder<'_> {
         &self,
         lighter: Option<&LighterChart>,
         guesses: bool,
-        answers: &Arc<Answers>,
-    ) -> Result<Found, Failure> {
+        answers: &Arc<ChartAnswers>,
+    ) -> Result<ProvenValues, Failure> {
         let Self { request, session, known, mirror, .. } = self;
         let selection = &request.selection;
-        let mut lab = Lab {
+        let mut probe = ChartProbe {
             session,
             selection,
             effective: &known.effective,
@@ -203,8 +203,8 @@ impl Finder<'_> {
             guesses,
             known: Arc::clone(answers),
         };
-        let mut settings = relocate::relocate(&mut lab, mirror, &known.template_keys).await?;
-        let mut values = with_settings(&lab.fixed, &known.effective, &settings);
+        let mut settings = relocate::relocate(&mut probe, mirror, &known.template_keys).await?;
+        let mut values = with_settings(&probe.fixed, &known.effective, &settings);
         let mut unpinned = Vec::new();
         // A rejection is the proof's to report.
         if request.pin
@@ -212,16 +212,21 @@ impl Finder<'_> {
         {
             let mut effective = known.effective.clone();
             markers::merge(&mut effective, &values);
-            let lab =
-                Lab { effective: &effective, fixed: values.clone(), uses, known: Arc::default(), ..lab };
-            let pins = pin::pin(&lab, mirror, &known.template_keys).await?;
-            unpinned = pins.unpinned.iter().filter_map(|&index| lab.uses.get(index)).cloned().collect();
-            let more = thoras::pins_of_unused_keys(session, known, &pins.settings, &lab.uses);
+            let probe = ChartProbe {
+                effective: &effective,
+                fixed: values.clone(),
+                uses,
+                known: Arc::default(),
+                ..probe
+            };
+            let pins = pin::pin(&probe, mirror, &known.template_keys).await?;
+            unpinned = pins.unpinned.iter().filter_map(|&index| probe.uses.get(index)).cloned().collect();
+            let more = thoras::pins_of_unused_keys(session, known, &pins.settings, &probe.uses);
             values = with_settings(&values, &effective, &pins.settings);
             values = with_settings(&values, &effective, &more);
             settings.splice(0..0, pins.settings.into_iter().chain(more));
         }
         let proof = proof::prove(session, selection, &values, mirror, &self.excluded).await?;
-        Ok(Found { settings, values, unpinned, proof })
+        Ok(ProvenValues { settings, values, unpinned, proof })
     }
 }

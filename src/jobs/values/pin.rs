@@ -7,62 +7,33 @@ use std::collections::BTreeSet;
 
 use super::{
     leaf::{self, Leaf, Part},
-    markers::Lab,
+    markers::ChartProbe,
     mirror::MirrorNames,
     pattern::{Assignment, Pattern, Piece},
     relocate::Setting,
-    solve::{Place, reach, solve},
+    solve::{RenderedReference, reach, solve},
 };
 use crate::error::Failure;
 
 /// The values that pin images, and how many places cannot be pinned.
 pub(super) struct Pins {
     pub(super) settings: Vec<Setting>,
-    /// Indexes of the lab's uses.
+    /// Indexes of the probe's uses.
     pub(super) unpinned: Vec<usize>,
 }
 
-/// Finds the values. `lab` already has the values that move the images.
+/// Finds the values. `probe` already has the values that move the images.
 pub(super) async fn pin(
-    lab: &Lab<'_>,
+    probe: &ChartProbe<'_>,
     mirror: &MirrorNames,
     template_keys: &[Vec<String>],
 ) -> Result<Pins, Failure> {
     let tags: BTreeSet<String> =
-        lab.uses.iter().filter_map(|place| place.reference.tag().map(str::to_owned)).collect();
-    let leaves = leaf::versions(lab.effective, template_keys, &tags);
-    let which = |part: Part, is_optional: bool| -> Vec<usize> {
-        let wanted = |leaf: &Leaf| leaf.part == part && leaf.is_optional == is_optional;
-        leaves.iter().enumerate().filter(|(_, leaf)| wanted(leaf)).map(|(index, _)| index).collect()
-    };
-    let firm = lab.survey(&leaves, &which(Part::Tag, false)).await?;
-    let mut labels = in_labels(&firm.labels, &leaves, &firm.accepted);
-    let mut places: Vec<Place> = lab
-        .uses
-        .iter()
-        .zip(firm.patterns.into_iter().zip(firm.alternatives))
-        .map(|(place, (pattern, alternatives))| Place {
-            pattern,
-            alternatives,
-            goal: mirror.pinned_goal(place),
-        })
-        .collect();
-    for optional in [which(Part::Tag, true), which(Part::Digest, false), which(Part::Digest, true)] {
-        let found = lab.survey(&leaves, &optional).await?;
-        labels.extend(in_labels(&found.labels, &leaves, &found.accepted));
-        for (place, (pattern, alternatives)) in
-            places.iter_mut().zip(found.patterns.into_iter().zip(found.alternatives))
-        {
-            place.alternatives.extend(alternatives);
-            // A digest that is set already is a slot of the reference as it is.
-            if optional.iter().any(|leaf| super::pattern::slots(&pattern).contains(leaf)) {
-                place.pattern = pattern;
-            }
-        }
-    }
+        probe.uses.iter().filter_map(|place| place.reference.tag().map(str::to_owned)).collect();
+    let leaves = leaf::versions(probe.effective, template_keys, &tags);
+    let (mut places, labels) = places_and_labels(probe, mirror, &leaves).await?;
     for place in &mut places {
-        without_slots(&mut place.pattern, &labels);
-        place.alternatives.retain(|found| found.needs.is_disjoint(&labels));
+        exclude(place, &labels);
     }
     let root = mirror.root.to_string();
     let rank = |leaf: usize| leaves.get(leaf).map_or(0, |leaf| usize::MAX / 4 - leaf.path.steps().len());
@@ -72,8 +43,7 @@ pub(super) async fn pin(
         leaves.iter().enumerate().filter(|(_, leaf)| is_default(leaf)).map(|(index, _)| index).collect();
     let mut specific = places.clone();
     for place in &mut specific {
-        without_slots(&mut place.pattern, &defaults);
-        place.alternatives.retain(|found| found.needs.is_disjoint(&defaults));
+        exclude(place, &defaults);
     }
     let assignment = solve(&specific, &root, &rank, Assignment::new());
     let assignment = solve(&places, &root, &rank, assignment);
@@ -84,6 +54,45 @@ pub(super) async fn pin(
     });
     let unpinned = places.iter().enumerate().filter(|(_, place)| !place.is_right(&assignment));
     Ok(Pins { settings: settings.collect(), unpinned: unpinned.map(|(index, _)| index).collect() })
+}
+
+/// What each place that names an image is made of, and the values that are also written to labels.
+async fn places_and_labels(
+    probe: &ChartProbe<'_>,
+    mirror: &MirrorNames,
+    leaves: &[Leaf],
+) -> Result<(Vec<RenderedReference>, BTreeSet<usize>), Failure> {
+    let which = |part: Part, is_optional: bool| -> Vec<usize> {
+        let wanted = |leaf: &Leaf| leaf.part == part && leaf.is_optional == is_optional;
+        leaves.iter().enumerate().filter(|(_, leaf)| wanted(leaf)).map(|(index, _)| index).collect()
+    };
+    let firm = probe.survey(leaves, &which(Part::Tag, false)).await?;
+    let mut labels = in_labels(&firm.labels, leaves, &firm.accepted);
+    let parts = firm.patterns.into_iter().zip(firm.alternatives);
+    let places = probe.uses.iter().zip(parts).map(|(place, (pattern, alternatives))| {
+        let goal = mirror.pinned_goal(place);
+        RenderedReference { pattern, alternatives, goal }
+    });
+    let mut places: Vec<RenderedReference> = places.collect();
+    for optional in [which(Part::Tag, true), which(Part::Digest, false), which(Part::Digest, true)] {
+        let found = probe.survey(leaves, &optional).await?;
+        labels.extend(in_labels(&found.labels, leaves, &found.accepted));
+        let parts = found.patterns.into_iter().zip(found.alternatives);
+        for (place, (pattern, alternatives)) in places.iter_mut().zip(parts) {
+            place.alternatives.extend(alternatives);
+            // A digest that is set already is a slot of the reference as it is.
+            if optional.iter().any(|leaf| super::pattern::slots(&pattern).contains(leaf)) {
+                place.pattern = pattern;
+            }
+        }
+    }
+    Ok((places, labels))
+}
+
+/// Leaves these values as they are at a place.
+fn exclude(place: &mut RenderedReference, leaves: &BTreeSet<usize>) {
+    without_slots(&mut place.pattern, leaves);
+    place.alternatives.retain(|found| found.needs.is_disjoint(leaves));
 }
 
 /// Whether a value applies to components that do not set their own.

@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 use super::{
     facts,
     leaf::{self, Leaf, split_name},
-    markers::{Lab, Survey, at_once},
+    markers::{ChartProbe, Survey, at_once},
     mirror::MirrorNames,
     path::ValuePath,
     pattern::{Assignment, slots},
-    solve::{Alternative, Place, reach, solve},
+    solve::{Alternative, RenderedReference, reach, solve},
 };
 use crate::error::Failure;
 
@@ -28,32 +28,32 @@ pub(super) struct Setting {
     pub(super) reach: usize,
 }
 
-/// Finds the values. `lab` keeps what a chart needs to accept another registry at all.
+/// Finds the values. `probe` keeps what a chart needs to accept another registry at all.
 pub(super) async fn relocate(
-    lab: &mut Lab<'_>,
+    probe: &mut ChartProbe<'_>,
     mirror: &MirrorNames,
     template_keys: &[Vec<String>],
 ) -> Result<Vec<Setting>, Failure> {
     let names: BTreeSet<String> =
-        lab.uses.iter().map(|place| split_name(&place.written).0.to_owned()).collect();
-    let leaves = leaf::names(lab.effective, template_keys, &names);
+        probe.uses.iter().map(|place| split_name(&place.written).0.to_owned()).collect();
+    let leaves = leaf::names(probe.effective, template_keys, &names);
     let firm: Vec<usize> = indexes(&leaves, |leaf| !leaf.is_optional);
     // Such a chart rejects each marker of a registry, so without the switch each would be found one by one.
-    let switch = match other_registries(lab) {
-        Some(switch) if !lab.accepts(&leaves, &firm).await? => {
-            switch.path.set(&mut lab.fixed, lab.effective, switch.value.clone());
+    let switch = match other_registries(probe) {
+        Some(switch) if !probe.accepts(&leaves, &firm).await? => {
+            switch.path.set(&mut probe.fixed, probe.effective, switch.value.clone());
             Some(switch)
         }
         _ => None,
     };
-    let survey = lab.survey(&leaves, &firm).await?;
+    let survey = probe.survey(&leaves, &firm).await?;
     let trial = Trial { leaves: &leaves, survey: &survey, root: mirror.root.to_string() };
-    let (mut places, mut assignment) = trial.solve(lab, places(lab, mirror, &survey)).await?;
-    let is_wrong = |place: &Place| !place.is_right(&assignment);
+    let (mut places, mut assignment) = trial.solve(probe, places(probe, mirror, &survey)).await?;
+    let is_wrong = |place: &RenderedReference| !place.is_right(&assignment);
     if places.iter().any(is_wrong) && places.iter().any(|place| place.goal.stays) {
         // An image that is not mirrored has its registry from the same value as the others: it moves with them.
-        places.iter_mut().for_each(Place::release);
-        (places, assignment) = trial.solve(lab, places).await?;
+        places.iter_mut().for_each(RenderedReference::release);
+        (places, assignment) = trial.solve(probe, places).await?;
     }
     Ok(conclude(&leaves, &places, &assignment).into_iter().chain(switch).collect())
 }
@@ -69,24 +69,24 @@ impl Trial<'_> {
     /// The fewest values that make the places right. Optional ones are tried only if others are not enough.
     async fn solve(
         &self,
-        lab: &Lab<'_>,
-        mut places: Vec<Place>,
-    ) -> Result<(Vec<Place>, Assignment), Failure> {
+        probe: &ChartProbe<'_>,
+        mut places: Vec<RenderedReference>,
+    ) -> Result<(Vec<RenderedReference>, Assignment), Failure> {
         let Self { leaves, survey, root } = self;
         let rank = |leaf: usize| leaves.get(leaf).map_or(0, |leaf| leaf.path.steps().len());
         let mut assignment = solve(&places, root, &rank, Assignment::new());
-        for wanted in [Wanted::Shared, Wanted::Rest, Wanted::Each] {
+        for wanted in [OptionalValues::Shared, OptionalValues::Rest, OptionalValues::Each] {
             if !wanted.is_worth_it(&places, &assignment) {
                 continue;
             }
             let optional = indexes(leaves, |leaf| leaf.is_optional && wanted.includes(leaf));
-            let seen = lab.visible(leaves, &survey.accepted, optional).await?;
+            let seen = probe.visible(leaves, &survey.accepted, optional).await?;
             if !wanted.can_help(&seen, &places, &assignment) {
                 continue;
             }
             let trials = wanted.groups(leaves, &seen).into_iter().take(MOST_OPTIONAL).map(|group| {
                 let among: Vec<usize> = survey.accepted.iter().chain(&group).copied().collect();
-                async move { lab.survey_optional(leaves, &among, &group).await }
+                async move { probe.survey_optional(leaves, &among, &group).await }
             });
             let found: Vec<_> = stream::iter(trials).buffered(at_once()).collect().await;
             for found in found {
@@ -102,7 +102,7 @@ impl Trial<'_> {
 
 /// Which optional values to try.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+enum OptionalValues {
     /// Those that one may set for all images: `global.imageRegistry`.
     Shared,
     /// All others.
@@ -111,15 +111,15 @@ enum Wanted {
     Each,
 }
 
-impl Wanted {
+impl OptionalValues {
     /// Shared values can replace several; the others only help where nothing else does.
-    fn is_worth_it(self, places: &[Place], assignment: &Assignment) -> bool {
+    fn is_worth_it(self, places: &[RenderedReference], assignment: &Assignment) -> bool {
         let is_incomplete = places.iter().any(|place| !place.is_right(assignment));
         is_incomplete || self == Self::Shared && assignment.len() > 1
     }
 
     /// Whether a value is part of an image that nothing moves yet.
-    fn can_help(self, seen: &Seen, places: &[Place], assignment: &Assignment) -> bool {
+    fn can_help(self, seen: &PlacesByValue, places: &[RenderedReference], assignment: &Assignment) -> bool {
         let is_wrong = |place: &usize| places.get(*place).is_some_and(|place| !place.is_right(assignment));
         self == Self::Shared || seen.values().flatten().any(is_wrong)
     }
@@ -134,7 +134,7 @@ impl Wanted {
     }
 
     /// The values to give texts at once, out of those that are part of images: one of each component.
-    fn groups(self, leaves: &[Leaf], seen: &Seen) -> Vec<Vec<usize>> {
+    fn groups(self, leaves: &[Leaf], seen: &PlacesByValue) -> Vec<Vec<usize>> {
         let mut groups: Vec<Group> = Vec::new();
         for (&index, places) in seen {
             let Some(leaf) = leaves.get(index) else { continue };
@@ -164,7 +164,7 @@ impl Wanted {
 }
 
 /// Optional values that are part of images, with the places.
-type Seen = BTreeMap<usize, BTreeSet<usize>>;
+type PlacesByValue = BTreeMap<usize, BTreeSet<usize>>;
 
 /// Values that are parts of different images.
 struct Group {
@@ -179,12 +179,13 @@ fn indexes(leaves: &[Leaf], which: impl Fn(&Leaf) -> bool) -> Vec<usize> {
     leaves.iter().enumerate().filter(|(_, leaf)| which(leaf)).map(|(index, _)| index).collect()
 }
 
-fn places(lab: &Lab<'_>, mirror: &MirrorNames, survey: &Survey) -> Vec<Place> {
+fn places(probe: &ChartProbe<'_>, mirror: &MirrorNames, survey: &Survey) -> Vec<RenderedReference> {
     let found = survey.patterns.iter().zip(&survey.alternatives);
-    lab.uses
+    probe
+        .uses
         .iter()
         .zip(found)
-        .map(|(place, (pattern, alternatives))| Place {
+        .map(|(place, (pattern, alternatives))| RenderedReference {
             pattern: pattern.clone(),
             alternatives: alternatives.clone(),
             goal: mirror.goal(place),
@@ -193,9 +194,9 @@ fn places(lab: &Lab<'_>, mirror: &MirrorNames, survey: &Survey) -> Vec<Place> {
 }
 
 /// The switch with which some charts permit registries that they do not know. A subchart can have it alone.
-fn other_registries(lab: &Lab<'_>) -> Option<Setting> {
+fn other_registries(probe: &ChartProbe<'_>) -> Option<Setting> {
     let path = ValuePath::of_keys(facts::PERMITS_OTHER_REGISTRIES);
-    is_off(&path, lab.effective).then_some(Setting { path, value: Value::Bool(true), reach: 0 })
+    is_off(&path, probe.effective).then_some(Setting { path, value: Value::Bool(true), reach: 0 })
 }
 
 /// Whether a value is false in the chart or in a subchart.
@@ -206,7 +207,7 @@ fn is_off(path: &ValuePath, values: &Map<String, Value>) -> bool {
             .any(|(key, below)| key != "global" && below.as_object().is_some_and(|below| is_off(path, below)))
 }
 
-fn conclude(leaves: &[Leaf], places: &[Place], assignment: &Assignment) -> Vec<Setting> {
+fn conclude(leaves: &[Leaf], places: &[RenderedReference], assignment: &Assignment) -> Vec<Setting> {
     let setting = |(&index, text): (&usize, &String)| {
         let leaf = leaves.get(index)?;
         let value = Value::String(leaf.value(text));
@@ -228,7 +229,7 @@ pub(super) fn with_settings(
     values
 }
 
-impl Lab<'_> {
+impl ChartProbe<'_> {
     /// The optional values that are part of an image at all, with the places. One can hide another, so those that were not
     /// seen are tried again without those that were.
     async fn visible(
@@ -236,11 +237,11 @@ impl Lab<'_> {
         leaves: &[Leaf],
         accepted: &[usize],
         mut optional: Vec<usize>,
-    ) -> Result<Seen, Failure> {
-        let mut visible: Seen = BTreeMap::new();
+    ) -> Result<PlacesByValue, Failure> {
+        let mut visible: PlacesByValue = BTreeMap::new();
         while !optional.is_empty() {
             let survey = self.survey(leaves, &[accepted, &optional].concat()).await?;
-            let mut found: Seen = BTreeMap::new();
+            let mut found: PlacesByValue = BTreeMap::new();
             for (place, alternatives) in survey.alternatives.iter().enumerate() {
                 for leaf in alternatives.iter().flat_map(|alternative| slots(&alternative.pattern)) {
                     if optional.contains(&leaf) {

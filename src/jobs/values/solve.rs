@@ -28,7 +28,7 @@ impl Goal {
 
 /// One place that names an image.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct RenderedReference {
     /// What it is made of while no optional value is set.
     pub(super) pattern: Pattern,
     /// What it is made of when these optional values are set.
@@ -51,7 +51,7 @@ enum Score {
     Right,
 }
 
-impl Place {
+impl RenderedReference {
     fn pattern_under(&self, assignment: &Assignment) -> &Pattern {
         let holds =
             |alternative: &&Alternative| alternative.needs.iter().all(|leaf| assignment.contains_key(leaf));
@@ -102,7 +102,7 @@ type Change = Vec<(usize, String)>;
 /// The values to set, besides those that are assigned already. `root` is what a registry's value is preferably; of equal
 /// changes, the one with the lowest rank counts.
 pub(super) fn solve(
-    places: &[Place],
+    places: &[RenderedReference],
     root: &str,
     rank: &impl Fn(usize) -> usize,
     mut assignment: Assignment,
@@ -118,10 +118,10 @@ pub(super) fn solve(
 
 /// The change that improves the most places and worsens none.
 fn best(
-    places: &[Place],
+    places: &[RenderedReference],
     assignment: &Assignment,
     rank: &impl Fn(usize) -> usize,
-    changes: &dyn Fn(&Place, &Assignment) -> Vec<Change>,
+    changes: &dyn Fn(&RenderedReference, &Assignment) -> Vec<Change>,
 ) -> Option<Change> {
     let before: Vec<Score> = places.iter().map(|place| place.score(assignment)).collect();
     let wrong = places.iter().zip(&before).filter(|(_, score)| **score != Score::Right);
@@ -151,7 +151,7 @@ fn best(
         let mut after = assignment.clone();
         after.extend(change.iter().cloned());
         let wrong = places.iter().zip(&before).filter(|(_, score)| **score != Score::Right);
-        let holds = |place: &Place| {
+        let holds = |place: &RenderedReference| {
             slots(place.pattern_under(&after)).iter().any(|slot| change.iter().any(|(leaf, _)| leaf == slot))
         };
         wrong.filter(|(place, _)| holds(place)).count()
@@ -188,7 +188,7 @@ fn positions(pattern: &[Piece]) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-fn singles(place: &Place, assignment: &Assignment) -> Vec<Change> {
+fn singles(place: &RenderedReference, assignment: &Assignment) -> Vec<Change> {
     let mut changes = Vec::new();
     for (pattern, needs) in place.patterns() {
         for (at, leaf) in positions(pattern) {
@@ -206,7 +206,7 @@ fn singles(place: &Place, assignment: &Assignment) -> Vec<Change> {
     changes
 }
 
-fn pairs(place: &Place, assignment: &Assignment, root: &str) -> Vec<Change> {
+fn pairs(place: &RenderedReference, assignment: &Assignment, root: &str) -> Vec<Change> {
     let mut changes = Vec::new();
     for (pattern, needs) in place.patterns() {
         let found: Vec<(usize, usize)> = positions(pattern).collect();
@@ -249,7 +249,7 @@ fn splits(text: &str, between: &str, root: &str) -> Vec<(String, String)> {
 }
 
 /// Drops values that are not needed after all, except those that were there before.
-fn prune(places: &[Place], mut assignment: Assignment, kept: &BTreeSet<usize>) -> Assignment {
+fn prune(places: &[RenderedReference], mut assignment: Assignment, kept: &BTreeSet<usize>) -> Assignment {
     let scores = |assignment: &Assignment| -> Vec<Score> {
         places.iter().map(|place| place.score(assignment)).collect()
     };
@@ -265,7 +265,7 @@ fn prune(places: &[Place], mut assignment: Assignment, kept: &BTreeSet<usize>) -
 }
 
 /// The places that a value is part of.
-pub(super) fn reach(places: &[Place], assignment: &Assignment, leaf: usize) -> usize {
+pub(super) fn reach(places: &[RenderedReference], assignment: &Assignment, leaf: usize) -> usize {
     places.iter().filter(|place| slots(place.pattern_under(assignment)).contains(&leaf)).count()
 }
 
@@ -281,12 +281,12 @@ mod tests {
         Piece::Slot { leaf, unchanged: unchanged.to_owned() }
     }
 
-    fn place(pattern: Pattern, goal: &str) -> Place {
+    fn place(pattern: Pattern, goal: &str) -> RenderedReference {
         let goal = Goal { texts: vec![goal.to_owned()], acceptable: None, stays: false };
-        Place { pattern, alternatives: Vec::new(), goal }
+        RenderedReference { pattern, alternatives: Vec::new(), goal }
     }
 
-    fn solved(places: &[Place]) -> Vec<(usize, String)> {
+    fn solved(places: &[RenderedReference]) -> Vec<(usize, String)> {
         solve(places, "reg/m", &|leaf| leaf, Assignment::new()).into_iter().collect()
     }
 

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
 use super::{
-    Known, facts,
+    ChartValues, facts,
     outcome::{HIDDEN, ValuesOutcome},
     path::ValuePath,
     relocate::Setting,
@@ -33,7 +33,7 @@ fn is_set(values: &Map<String, Value>, key: &str) -> bool {
 }
 
 /// Refuses options that the chart does not have, and values that would send the license to the mirror.
-pub(super) fn check(request: &Values, session: &ChartSession, known: &Known) -> Result<(), Failure> {
+pub(super) fn check(request: &Values, session: &ChartSession, known: &ChartValues) -> Result<(), Failure> {
     let refused = |message: String, hint: &str| Err(Failure::new(Kind::Usage, message).with_hint(hint));
     if !is_thoras(session) {
         return match request.thoras_option() {
@@ -93,7 +93,7 @@ fn is_license(password: &str, values: &Map<String, Value>, registry: &str) -> bo
 pub(super) fn settings(
     request: &Values,
     session: &ChartSession,
-    known: &Known,
+    known: &ChartValues,
     outcome: &mut ValuesOutcome,
 ) -> Result<Vec<Setting>, Failure> {
     if !is_thoras(session) {
@@ -124,7 +124,7 @@ struct Scaler {
 }
 
 impl Scaler {
-    fn of(known: &Known) -> Option<Self> {
+    fn of(known: &ChartValues) -> Option<Self> {
         if !is_set(&known.own, facts::SCALER) {
             return None;
         }
@@ -145,7 +145,7 @@ impl Scaler {
 
 /// Settings under collection.
 struct Draft<'a> {
-    known: &'a Known,
+    known: &'a ChartValues,
     outcome: &'a mut ValuesOutcome,
     settings: Vec<Setting>,
 }
@@ -314,7 +314,7 @@ impl Draft<'_> {
 }
 
 /// Whether the chart sets or reads a value.
-fn has_key(known: &Known, key: &str) -> bool {
+fn has_key(known: &ChartValues, key: &str) -> bool {
     let keys: Vec<&str> = key.split('.').collect();
     let is_read = |read: &Vec<String>| read.iter().map(String::as_str).eq(keys.iter().copied());
     ValuePath::of_keys(key).get(&known.effective).is_some() || known.template_keys.iter().any(is_read)
@@ -323,7 +323,7 @@ fn has_key(known: &Known, key: &str) -> bool {
 /// Pins `services` in components that these values do not run, so that switching one on later does not unpin it.
 pub(super) fn pins_of_unused_keys(
     session: &ChartSession,
-    known: &Known,
+    known: &ChartValues,
     pins: &[Setting],
     uses: &[WrittenUse],
 ) -> Vec<Setting> {

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{Run, Stopped};
 use crate::{
-    confirm::attached::{AttachedState, Found, attached, kept_tags},
+    confirm::attached::{AttachedState, ListingState, attached, kept_tags},
     endpoint::{Destination, Error, Source},
     error::{Failure, Kind},
     event::{Event, EventSink},
@@ -13,15 +13,17 @@ use crate::{
     outcome::ImageOutcome,
     plan::AttachedNeed,
     problem::Problem,
-    resolve::Wanted,
+    resolve::AttachedToRead,
 };
 
 impl<S: Source, D: Destination> Run<S, D> {
     /// What to read of what is attached to an image. `mirror` is the destination if it may have some of it.
-    pub(super) fn wanted<'a>(&'a self, image: &'a Mapping, has_image: bool) -> Wanted<'a, D> {
+    pub(super) fn wanted<'a>(&'a self, image: &'a Mapping, has_image: bool) -> AttachedToRead<'a, D> {
         let wanted = match &self.options.recorded {
-            Some(recorded) => Wanted::recorded(recorded.get(&image.source).map_or(&[], Vec::as_slice)),
-            None => Wanted::selected(&self.options.referrers),
+            Some(recorded) => {
+                AttachedToRead::recorded(recorded.get(&image.source).map_or(&[], Vec::as_slice))
+            }
+            None => AttachedToRead::selected(&self.options.referrers),
         };
         wanted.mirrored_in(has_image.then_some((&*self.destination, &image.repository)))
     }
@@ -44,7 +46,8 @@ pub(super) fn describe(graph: &Graph, states: &[AttachedState], outcome: &mut Im
     outcome.attached = graph.attached_counts();
     let new = graph.attached.iter().zip(states).filter(|(attached, state)| {
         // An extended tag shows its signatures already.
-        need(attached, state) != AttachedNeed::Nothing && !matches!(state.found, Found::Extended { .. })
+        need(attached, state) != AttachedNeed::Nothing
+            && !matches!(state.found, ListingState::Extended { .. })
     });
     outcome.attached_new = AttachedCounts::of(new.map(|(attached, _)| attached));
     let wanted: Vec<AttachedManifest> = graph.attached.iter().map(Attached::record).collect();
@@ -58,9 +61,9 @@ pub(super) fn needs(graph: &Graph, states: &[AttachedState]) -> Vec<AttachedNeed
 
 fn need(attached: &Attached, state: &AttachedState) -> AttachedNeed {
     match &state.found {
-        Found::Listed | Found::Extended { .. } if state.is_whole() => AttachedNeed::Nothing,
+        ListingState::Listed | ListingState::Extended { .. } if state.is_whole() => AttachedNeed::Nothing,
         // The manifest itself is pushed as well: a later comparison needs it.
-        Found::Extended { .. } => AttachedNeed::Digest,
+        ListingState::Extended { .. } => AttachedNeed::Digest,
         _ if attached.tag().is_some() => AttachedNeed::Tag,
         _ => AttachedNeed::Digest,
     }
@@ -69,7 +72,7 @@ fn need(attached: &Attached, state: &AttachedState) -> AttachedNeed {
 /// Refuses to replace a tag of cosign's older format if entries of the destination would be lost.
 pub(super) fn refuse_loss(graph: &Graph, states: &[AttachedState]) -> Result<(), Stopped> {
     let diverged = graph.attached.iter().zip(states).filter_map(|(attached, state)| match &state.found {
-        Found::Diverged(found) => Some(Problem::DivergedAttachment {
+        ListingState::Diverged(found) => Some(Problem::DivergedAttachment {
             tag: attached.tag()?.to_owned(),
             expected: attached.digest().clone(),
             found: found.clone(),

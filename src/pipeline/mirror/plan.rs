@@ -7,7 +7,7 @@ use std::{
 
 use futures::{StreamExt, stream};
 
-use super::{Run, attached, window::Place};
+use super::{Run, attached, window::WindowSlot};
 use crate::{
     confirm::{Level, Survey, attached::AttachedState},
     endpoint::{Destination, Error, Source},
@@ -83,7 +83,7 @@ impl<S: Source, D: Destination> Run<S, D> {
     pub(super) fn plan(
         &self,
         image: &Arc<Mapping>,
-        place: &Place,
+        slot: &WindowSlot,
         (graph, presence): (&Graph, &Presence),
     ) -> Planned {
         let source = image.source.repository();
@@ -100,7 +100,7 @@ impl<S: Source, D: Destination> Run<S, D> {
             blobs: plan.moving(),
             bytes: bytes.copied + bytes.mounted,
         });
-        let admitted = Some(self.transfer.admit(image, plan, place.rank(bytes.copied)));
+        let admitted = Some(self.transfer.admit(image, plan, slot.rank(bytes.copied)));
         Planned { admitted, idle, bytes, requests: None }
     }
 }

@@ -21,21 +21,21 @@ const ORDERED_BY_SIZE: u64 = 16;
 /// The images in progress.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    held: Arc<Held>,
+    in_progress: Arc<InProgress>,
     next: u64,
 }
 
 /// What the images in progress hold.
 #[derive(Debug, Default)]
-struct Held {
+struct InProgress {
     images: AtomicUsize,
     manifest_bytes: AtomicU64,
 }
 
-/// The place of one image in the window, until it is dropped.
+/// One image in the window, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    held: Arc<Held>,
+pub(super) struct WindowSlot {
+    in_progress: Arc<InProgress>,
     number: u64,
     manifest_bytes: u64,
 }
@@ -43,27 +43,27 @@ pub(super) struct Place {
 impl Window {
     /// Whether another image may start. One always may if no other is in progress.
     pub(super) fn has_room(&self) -> bool {
-        let images = self.held.images.load(Ordering::Relaxed);
-        let bytes = self.held.manifest_bytes.load(Ordering::Relaxed);
+        let images = self.in_progress.images.load(Ordering::Relaxed);
+        let bytes = self.in_progress.manifest_bytes.load(Ordering::Relaxed);
         images == 0 || (images < IMAGES && bytes < MANIFEST_BYTES)
     }
 
-    /// Takes the next place.
-    pub(super) fn enter(&mut self) -> Place {
-        self.held.images.fetch_add(1, Ordering::Relaxed);
+    /// Lets the next image in.
+    pub(super) fn enter(&mut self) -> WindowSlot {
+        self.in_progress.images.fetch_add(1, Ordering::Relaxed);
         let number = self.next;
         self.next += 1;
-        Place { held: Arc::clone(&self.held), number, manifest_bytes: 0 }
+        WindowSlot { in_progress: Arc::clone(&self.in_progress), number, manifest_bytes: 0 }
     }
 }
 
-impl Place {
+impl WindowSlot {
     /// Counts the manifests that the image holds until it is done.
     pub(super) fn holds(&mut self, graph: &Graph) {
         let kept = graph.manifests().filter(|node| node.manifest.is_some());
         let bytes = kept.map(|node| node.descriptor.size).sum();
         self.manifest_bytes += bytes;
-        self.held.manifest_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.in_progress.manifest_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// The rank of an image with this many bytes to copy. Images finish one after another, and a large one that starts
@@ -73,9 +73,9 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for WindowSlot {
     fn drop(&mut self) {
-        self.held.images.fetch_sub(1, Ordering::Relaxed);
-        self.held.manifest_bytes.fetch_sub(self.manifest_bytes, Ordering::Relaxed);
+        self.in_progress.images.fetch_sub(1, Ordering::Relaxed);
+        self.in_progress.manifest_bytes.fetch_sub(self.manifest_bytes, Ordering::Relaxed);
     }
 }

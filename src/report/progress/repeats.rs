@@ -16,15 +16,15 @@ const RESET: Duration = Duration::from_secs(60);
 /// The causes of failures, retries and warnings so far.
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
-    seen: Vec<Seen>,
+    seen: Vec<ShownCause>,
     /// Whether the run has ended, so that nothing more is left out.
     is_over: bool,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct ShownCause {
     cause: Cause,
-    about: About,
+    about: EventKind,
     lines: u32,
     last: Duration,
     /// The images whose warnings were left out.
@@ -32,7 +32,7 @@ struct Seen {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum About {
+enum EventKind {
     Failure,
     Retry,
     Warning,
@@ -71,10 +71,10 @@ impl Repeats {
         };
         let known = self.seen.iter_mut().find(|seen| seen.about == about && seen.cause == cause);
         let Some(seen) = known else {
-            self.seen.push(Seen { cause, about, lines: 1, last: now, omitted: Vec::new() });
+            self.seen.push(ShownCause { cause, about, lines: 1, last: now, omitted: Vec::new() });
             return Show::Line;
         };
-        if about == About::Retry && now.saturating_sub(seen.last) >= RESET {
+        if about == EventKind::Retry && now.saturating_sub(seen.last) >= RESET {
             seen.lines = 0;
         }
         seen.last = now;
@@ -98,7 +98,7 @@ impl Repeats {
         self.is_over = true;
         let omitted = self.seen.drain(..).filter(|seen| !seen.omitted.is_empty());
         omitted
-            .map(|Seen { cause, mut omitted, .. }| {
+            .map(|ShownCause { cause, mut omitted, .. }| {
                 omitted.sort();
                 OmittedWarnings { message: cause.message(), names: omitted }
             })
@@ -109,7 +109,7 @@ impl Repeats {
 /// An event that may repeat another.
 struct Repeatable {
     cause: Cause,
-    about: About,
+    about: EventKind,
     /// The image that a warning concerns.
     image: Option<String>,
 }
@@ -121,10 +121,10 @@ fn repeatable(event: &Event, name_of: impl Fn(&Reference) -> String) -> Option<R
                 return warning(Some(&outcome.source), &message, name_of);
             }
             let cause = Cause::of_outcome(outcome).filter(|_| outcome.failure_kind().is_some())?;
-            Some(Repeatable { cause, about: About::Failure, image: None })
+            Some(Repeatable { cause, about: EventKind::Failure, image: None })
         }
         Event::Retrying { side, reason, .. } => {
-            Some(Repeatable { cause: Cause::of_retry(*side, reason), about: About::Retry, image: None })
+            Some(Repeatable { cause: Cause::of_retry(*side, reason), about: EventKind::Retry, image: None })
         }
         Event::Warning { image, message } => warning(image.as_ref(), message, name_of),
         _ => None,
@@ -139,5 +139,5 @@ fn warning(
 ) -> Option<Repeatable> {
     let name = image.map(name_of).or_else(|| name_in(message))?;
     let cause = Cause::of_warning(image, message);
-    Some(Repeatable { cause, about: About::Warning, image: Some(name) })
+    Some(Repeatable { cause, about: EventKind::Warning, image: Some(name) })
 }

@@ -20,7 +20,7 @@ const DIGITS: usize = 12;
 const CAUSE_WIDTH: usize = 20;
 
 /// A column of a fitted table.
-pub(super) struct Fitting<Row> {
+pub(super) struct FittedColumn<Row> {
     pub(super) column: Column<Row>,
     /// What to do with it in a narrow terminal.
     pub(super) measure: Measure,
@@ -43,7 +43,7 @@ pub(super) enum Measure {
 
 /// A table that fits.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Fitted {
+pub(super) struct FittedTable {
     /// What all rows share, such as `platforms: linux/amd64`.
     pub(super) shared: Vec<String>,
     /// Rows by their position and what they do not share.
@@ -52,7 +52,7 @@ pub(super) struct Fitted {
     pub(super) lines: Vec<String>,
 }
 
-impl Fitted {
+impl FittedTable {
     /// The shared values, the lines, and a line for each exception; `name` names a row. The shared values take as few
     /// lines as fit.
     pub(super) fn into_lines(
@@ -80,12 +80,12 @@ impl Fitted {
 
 /// The lines of a table that is at most `width` columns wide. `cause` is shown instead of all cells but the first two.
 pub(super) fn fit<Row>(
-    columns: Vec<Fitting<Row>>,
+    columns: Vec<FittedColumn<Row>>,
     rows: &[Row],
     cause: fn(&Row) -> Option<&str>,
     width: usize,
     ellipsis: &str,
-) -> Fitted {
+) -> FittedTable {
     let mut table = Table::new(columns, rows, cause, width, ellipsis);
     table.lift();
     table.cut_digests();
@@ -116,18 +116,18 @@ struct Table<'a> {
     width: usize,
     ellipsis: &'a str,
     narrowest: usize,
-    fitted: Fitted,
+    fitted: FittedTable,
 }
 
 impl<'a> Table<'a> {
     fn new<Row>(
-        columns: Vec<Fitting<Row>>,
+        columns: Vec<FittedColumn<Row>>,
         rows: &'a [Row],
         cause: fn(&Row) -> Option<&str>,
         width: usize,
         ellipsis: &'a str,
     ) -> Self {
-        let cells = |Fitting { column, measure }: Fitting<Row>| Shown {
+        let cells = |FittedColumn { column, measure }: FittedColumn<Row>| Shown {
             heading: column.heading(),
             is_right: column.is_right(),
             measure,
@@ -139,7 +139,7 @@ impl<'a> Table<'a> {
             width,
             ellipsis,
             narrowest: NAME_WIDTHS[0],
-            fitted: Fitted::default(),
+            fitted: FittedTable::default(),
         }
     }
 
@@ -244,7 +244,7 @@ impl<'a> Table<'a> {
         widest.max(column.heading.len())
     }
 
-    fn finish(mut self) -> Fitted {
+    fn finish(mut self) -> FittedTable {
         self.shorten_names();
         let widths: Vec<usize> =
             (0..self.columns.len()).map(|position| self.content_width(position)).collect();
@@ -313,14 +313,17 @@ mod tests {
 
     type Row = (&'static str, &'static str, &'static str, Option<&'static str>);
 
-    fn table(rows: &[Row], width: usize) -> Fitted {
+    fn table(rows: &[Row], width: usize) -> FittedTable {
         let columns = vec![
-            Fitting {
+            FittedColumn {
                 column: Column::left("IMAGE", |row: &Row| row.0.to_owned()),
                 measure: Measure::Shorten,
             },
-            Fitting { column: Column::left("STATUS", |row| row.1.to_owned()), measure: Measure::Keep },
-            Fitting { column: Column::left("PLATFORMS", |row| row.2.to_owned()), measure: Measure::Lift },
+            FittedColumn { column: Column::left("STATUS", |row| row.1.to_owned()), measure: Measure::Keep },
+            FittedColumn {
+                column: Column::left("PLATFORMS", |row| row.2.to_owned()),
+                measure: Measure::Lift,
+            },
         ];
         fit(columns, rows, |row| row.3, width, "…")
     }

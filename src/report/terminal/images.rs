@@ -2,7 +2,7 @@
 
 use super::{
     Column,
-    fitted::{Fitting, Measure, fit},
+    fitted::{FittedColumn, Measure, fit},
     table_lines,
 };
 use crate::{
@@ -40,7 +40,7 @@ pub(super) fn table(images: &[Image], why: bool, width: Option<usize>) -> String
     let whole = table_lines(&columns().map(|(column, _)| column), &rows, 1, None);
     let fits = |width| whole.iter().all(|line| console::measure_text_width(line) <= width);
     let Some(width) = width.filter(|width| !fits(*width)) else { return whole.join("\n") };
-    let columns = columns().into_iter().map(|(column, measure)| Fitting { column, measure }).collect();
+    let columns = columns().into_iter().map(|(column, measure)| FittedColumn { column, measure }).collect();
     fit(columns, &rows, |_| None, width, Symbols::of_locale().ellipsis).lines.join("\n")
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Column,
-    fitted::{Fitting, Measure, fit},
+    fitted::{FittedColumn, Measure, fit},
     joined, one_line, table_lines,
 };
 use crate::{
@@ -123,7 +123,7 @@ fn imported_as(image: &BundledImage) -> String {
 }
 
 /// The columns of the table of a bundle's images.
-fn bundled_columns(has_attached: bool) -> Vec<Fitting<BundledImage>> {
+fn bundled_columns(has_attached: bool) -> Vec<FittedColumn<BundledImage>> {
     let platforms = |image: &BundledImage| joined(image.platforms.iter().map(|platform| &platform.platform));
     let mut columns = vec![
         (Column::left("IMAGE", name), Measure::Shorten),
@@ -137,7 +137,7 @@ fn bundled_columns(has_attached: bool) -> Vec<Fitting<BundledImage>> {
     }
     let size = |image: &BundledImage| units::bytes(image.total_size);
     columns.push((Column::right("SIZE", size), Measure::Keep));
-    columns.into_iter().map(|(column, measure)| Fitting { column, measure }).collect()
+    columns.into_iter().map(|(column, measure)| FittedColumn { column, measure }).collect()
 }
 
 /// The table of a bundle's images, with one line for each.

@@ -13,7 +13,6 @@ mod run;
 mod running;
 mod skipped;
 mod tree;
-mod values;
 
 pub(super) use self::run::word;
 
@@ -47,7 +46,9 @@ pub(super) fn render(document: &Document, presentation: Presentation) -> Result<
         }
         Document::Inspection(document) => Some(inspection::images_text(&document.found.images, width)),
         Document::Bundle(document) => Some(inspection::bundle_text(&document.contents, width)),
-        Document::Values(document) => values::text(document),
+        // The result is the file that was written, and its name was typed.
+        Document::Values(document) if document.found.written.is_some() => None,
+        Document::Values(document) => Some(document.found.yaml()),
         Document::LockMerge(document) => Some(lock_merge::text(&document.merged)),
         Document::Running(document) => Some(running::text(&document.images, width)),
         Document::Doctor(document) => Some(doctor::text(document, Palette::of_stdout())),

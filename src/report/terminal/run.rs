@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     Column,
-    fitted::{Fitting, Measure, fit},
+    fitted::{FittedColumn, Measure, fit},
     joined, lock_merge, next_steps, one_line, skipped, table_lines,
 };
 use crate::{
@@ -91,7 +91,7 @@ impl Table {
     }
 
     /// The columns from left to right.
-    fn columns<'a>(self, destinations: Destinations, has_attached: bool) -> Vec<Fitting<Row<'a>>> {
+    fn columns<'a>(self, destinations: Destinations, has_attached: bool) -> Vec<FittedColumn<Row<'a>>> {
         let status = if self == Self::Verify { "RESULT" } else { "STATUS" };
         let listed = if matches!(self, Self::Export | Self::Plan) { platforms } else { confirmed_platforms };
         let mut columns = vec![
@@ -143,7 +143,7 @@ impl Table {
             });
             columns.push((time, Measure::LiftIfShared));
         }
-        columns.into_iter().map(|(column, measure)| Fitting { column, measure }).collect()
+        columns.into_iter().map(|(column, measure)| FittedColumn { column, measure }).collect()
     }
 }
 
@@ -264,7 +264,7 @@ fn image_lines(
 }
 
 /// All columns, and the causes if there are any.
-fn whole<'a>(columns: Vec<Fitting<Row<'a>>>, rows: &[Row<'a>]) -> Vec<String> {
+fn whole<'a>(columns: Vec<FittedColumn<Row<'a>>>, rows: &[Row<'a>]) -> Vec<String> {
     let mut columns: Vec<Column<Row<'a>>> = columns.into_iter().map(|fitting| fitting.column).collect();
     if rows.iter().any(|row| row.cause.is_some()) {
         columns.push(Column::left("CAUSE", |row: &Row<'a>| row.cause.clone().unwrap_or_default()));

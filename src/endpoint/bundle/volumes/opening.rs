@@ -22,7 +22,7 @@ use crate::oci::{Algorithm, Digest, Hasher};
 const PIECE: usize = 1024 * 1024;
 
 /// The result of looking at the files.
-pub(crate) enum Opened {
+pub(crate) enum OpenedFiles {
     /// A file or folder that is not a volume.
     Single(PathBuf),
     /// Volumes, with the index that describes them and the path that names them in messages.
@@ -32,14 +32,14 @@ pub(crate) enum Opened {
 }
 
 /// Recognizes the files: opens them, reads an index and the first bytes of every volume.
-pub(crate) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
+pub(crate) fn open(paths: &[PathBuf]) -> Result<OpenedFiles, BundleError> {
     for path in paths {
         metadata(path)?;
     }
     if let [folder] = paths
         && folder.is_dir()
     {
-        return Ok(Opened::Single(folder.clone()));
+        return Ok(OpenedFiles::Single(folder.clone()));
     }
     if let Some(folder) = paths.iter().find(|path| path.is_dir()) {
         return Err(VolumeError::Folder(folder.clone()).into());
@@ -61,11 +61,11 @@ pub(crate) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
             return Err(VolumeError::Mixed { first: path, second: other }.into());
         }
         let slices = assemble(&set, &path, candidates)?;
-        return Ok(Opened::Set(Box::new(set), slices, path));
+        return Ok(OpenedFiles::Set(Box::new(set), slices, path));
     }
     match files.as_slice() {
         [path] if is_volume(path) => Err(VolumeError::Alone(path.clone()).into()),
-        [path] => Ok(Opened::Single(path.clone())),
+        [path] => Ok(OpenedFiles::Single(path.clone())),
         _ => numbered(candidates, files.len()),
     }
 }
@@ -240,7 +240,7 @@ fn is_volume(path: &Path) -> bool {
 }
 
 /// Files called `NAME.001`, `NAME.002` and so on, all of them, in any order.
-fn numbered(mut candidates: Vec<Candidate>, count: usize) -> Result<Opened, BundleError> {
+fn numbered(mut candidates: Vec<Candidate>, count: usize) -> Result<OpenedFiles, BundleError> {
     let number = |candidate: &Candidate| -> Option<(PathBuf, usize)> {
         Some((candidate.path.with_extension(""), number_of(&candidate.path)?))
     };
@@ -257,5 +257,5 @@ fn numbered(mut candidates: Vec<Candidate>, count: usize) -> Result<Opened, Bund
     let first = candidates.first().map(|first| first.path.clone()).unwrap_or_default();
     let part =
         |candidate: Candidate| (candidate.path.display().to_string(), Some(candidate.file), candidate.size);
-    Ok(Opened::Numbered(Slices::new(candidates.into_iter().map(part).collect()), first))
+    Ok(OpenedFiles::Numbered(Slices::new(candidates.into_iter().map(part).collect()), first))
 }

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
     use crate::{
         endpoint::registry::auth::{
-            credential::{Credential, Found},
+            credential::{Credential, FoundCredential},
             helper::Helpers,
             origin::{Origin, Scheme},
         },
@@ -163,7 +163,7 @@ mod tests {
     const CONFIG: &str = r#"{"auths":{"quay.io/team":{"username":"u","password":"p","auth":"dTpw"}}}"#;
     const BARE: &str = r#"{"quay.io/team":{"auth":"dTpw"}}"#;
 
-    async fn found(text: &str) -> Found {
+    async fn found(text: &str) -> FoundCredential {
         let config = parse(text, "secret.yaml").unwrap();
         let repository: Repository = "quay.io/team/app".parse().unwrap();
         let registry = Origin::of_registry("quay.io", Scheme::Https).unwrap();

@@ -122,7 +122,7 @@ impl fmt::Display for Provenance {
 
 /// A credential that matched a repository.
 #[derive(Debug, Clone)]
-pub(crate) struct Found {
+pub(crate) struct FoundCredential {
     /// What to send.
     pub credential: Credential,
     /// Where it came from.
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        let found = Found {
+        let found = FoundCredential {
             credential: Credential::basic("user", "s3cret"),
             provenance: Provenance::Explicit("--to-username".to_owned()),
         };

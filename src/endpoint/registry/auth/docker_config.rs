@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     config_key::{ConfigKey, host_server},
-    credential::{Credential, CredentialError, Found, Provenance},
+    credential::{Credential, CredentialError, FoundCredential, Provenance},
     helper::Helpers,
     origin::Origin,
 };
@@ -95,7 +95,7 @@ impl DockerConfig {
         registry: &Origin,
         repository: &Repository,
         helpers: &Helpers,
-    ) -> Result<Option<Found>, CredentialError> {
+    ) -> Result<Option<FoundCredential>, CredentialError> {
         for entry in self.fitting(registry, repository) {
             let found = match &entry.content {
                 Content::Helper(name) => self.ask(helpers, name, entry.key.server()).await?,
@@ -131,9 +131,9 @@ impl DockerConfig {
         helpers: &Helpers,
         name: &str,
         server: &str,
-    ) -> Result<Option<Found>, CredentialError> {
+    ) -> Result<Option<FoundCredential>, CredentialError> {
         let answer = helpers.ask(name, server, &self.source).await?;
-        Ok(answer.map(|credential| Found {
+        Ok(answer.map(|credential| FoundCredential {
             credential,
             provenance: Provenance::Helper {
                 program: Helpers::program(name),
@@ -143,7 +143,11 @@ impl DockerConfig {
         }))
     }
 
-    fn decode(&self, key: &ConfigKey, fields: &Map<String, Value>) -> Result<Found, CredentialError> {
+    fn decode(
+        &self,
+        key: &ConfigKey,
+        fields: &Map<String, Value>,
+    ) -> Result<FoundCredential, CredentialError> {
         // One entry under one key, so that the crate finds no other.
         let alone = json!({ "auths": { "registry": fields } }).to_string();
         let credential = docker_credential::get_credential_from_reader(alone.as_bytes(), "registry");
@@ -161,7 +165,7 @@ impl DockerConfig {
             }
         };
         let provenance = Provenance::Entry { source: self.source.clone(), key: key.written().to_owned() };
-        Ok(Found { credential, provenance })
+        Ok(FoundCredential { credential, provenance })
     }
 }
 
@@ -228,7 +232,10 @@ mod tests {
         json!({ "auth": STANDARD.encode(text) })
     }
 
-    async fn find(config: &DockerConfig, repository: &str) -> Result<Option<Found>, CredentialError> {
+    async fn find(
+        config: &DockerConfig,
+        repository: &str,
+    ) -> Result<Option<FoundCredential>, CredentialError> {
         let repository: Repository = repository.parse().unwrap();
         let registry = Origin::of_registry(repository.registry(), Scheme::Https).unwrap();
         config.find(&registry, &repository, &Helpers::default()).await

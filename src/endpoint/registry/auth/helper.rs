@@ -40,7 +40,7 @@ const LONGEST_MESSAGE: usize = 300;
 /// Prefixes of the variables that may hold the license or the destination's password.
 const OUR_VARIABLES: [&str; 2] = ["THORAS_LICENSE", "THORAS_MIRROR_"];
 
-type Answer = Result<Option<Credential>, CredentialError>;
+type HelperAnswer = Result<Option<Credential>, CredentialError>;
 
 /// Runs helpers and caches their answers, so that each runs once for each server.
 #[derive(Debug)]
@@ -48,13 +48,13 @@ pub(crate) struct Helpers {
     time_limit: Duration,
     /// A folder to search instead of `PATH`.
     search_path: Option<OsString>,
-    answers: Mutex<HashMap<(String, String), Remembered>>,
+    answers: Mutex<HashMap<(String, String), CachedAnswer>>,
 }
 
 #[derive(Debug)]
-struct Remembered {
+struct CachedAnswer {
     since: Instant,
-    answer: Arc<OnceCell<Answer>>,
+    answer: Arc<OnceCell<HelperAnswer>>,
 }
 
 #[derive(Deserialize)]
@@ -103,14 +103,14 @@ impl Helpers {
 
     /// Returns the credential of the helper `name` for `server`; `None` when it has none. `origin` is the configuration
     /// that names the helper, for errors.
-    pub(crate) async fn ask(&self, name: &str, server: &str, origin: &str) -> Answer {
+    pub(crate) async fn ask(&self, name: &str, server: &str, origin: &str) -> HelperAnswer {
         let answer = self.remembered(name, server);
         answer.get_or_init(|| self.run(name, server, origin)).await.clone()
     }
 
-    fn remembered(&self, name: &str, server: &str) -> Arc<OnceCell<Answer>> {
+    fn remembered(&self, name: &str, server: &str) -> Arc<OnceCell<HelperAnswer>> {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Remembered { since: Instant::now(), answer: Arc::default() };
+        let fresh = || CachedAnswer { since: Instant::now(), answer: Arc::default() };
         let entry = answers.entry((name.to_owned(), server.to_owned())).or_insert_with(fresh);
         if entry.since.elapsed() > ANSWER_LIFETIME {
             *entry = fresh();
@@ -153,7 +153,7 @@ impl Helpers {
         Err(CredentialError::Helper { program: Self::program(name), server: server.to_owned(), message })
     }
 
-    async fn run(&self, name: &str, server: &str, origin: &str) -> Answer {
+    async fn run(&self, name: &str, server: &str, origin: &str) -> HelperAnswer {
         let output = self.start(name, "get", server, server, origin).await?;
         credential_in(&output).map_err(|message| CredentialError::Helper {
             program: Self::program(name),

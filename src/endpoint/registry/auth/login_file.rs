@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json, ser::PrettyFormatter};
 use super::{
     config_key::{ConfigKey, login_key},
     credential::CredentialError,
-    credentials::Environment,
+    environment::Environment,
     helper::Helpers,
 };
 use crate::atomic_file::{AtomicFile, Name, Readers, folder_of};

@@ -5,8 +5,8 @@
 //! - [`origin`]: scheme, host and port, the unit of trust;
 //! - [`authenticator`]: one for each side; answers challenges. The rest serves it:
 //! - [`challenge`]: parses a 401; [`realm`]: decides whether its token server is trusted;
-//! - [`credentials`]: finds the credential for a repository and its provenance; [`license`], [`authfile`],
-//!   [`docker_config`], [`config_key`] and [`helper`] are its sources;
+//! - [`credentials`]: finds the credential for a repository and its provenance; [`environment`], [`license`],
+//!   [`authfile`], [`docker_config`], [`config_key`] and [`helper`] are its sources;
 //! - [`login_file`]: stores and removes logins;
 //! - [`token`]: requests a token; `token_cache`: requests it once.
 //!
@@ -20,6 +20,7 @@ mod config_key;
 mod credential;
 mod credentials;
 mod docker_config;
+mod environment;
 mod error;
 mod exchange;
 pub(crate) mod helper;
@@ -37,14 +38,15 @@ mod tests;
 
 pub(crate) use self::{
     authenticator::{Access, Authenticator, Scope},
-    credential::Found,
+    credential::FoundCredential,
     origin::Reach,
 };
 pub use self::{
     authfile::read as read_authfile,
     credential::{Credential, CredentialError, Provenance},
-    credentials::{Credentials, Environment},
+    credentials::Credentials,
     docker_config::DockerConfig,
+    environment::Environment,
     error::{AuthError, Denial},
     license::License,
     origin::{Origin, OriginError, Scheme},

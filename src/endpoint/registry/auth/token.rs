@@ -15,7 +15,7 @@ use url::{Url, form_urlencoded};
 
 use super::{
     super::{answer, error, host_state::HostState, refusal::Refusal},
-    credential::{Credential, Found},
+    credential::{Credential, FoundCredential},
     error::{AuthError, Denial},
     exchange::{Answer, message, refusal, send},
     origin::{Origin, redacted},
@@ -71,7 +71,7 @@ pub(super) struct TokenRequest<'a> {
     pub(super) service: Option<&'a str>,
     /// The scope with push first: some servers read only the first.
     pub(super) scopes: &'a [String],
-    pub(super) found: Option<&'a Found>,
+    pub(super) found: Option<&'a FoundCredential>,
     /// For the error if access is denied.
     pub(super) repository: &'a Repository,
     pub(super) action: &'a str,

@@ -32,7 +32,7 @@ pub(super) struct Key {
 }
 
 #[derive(Debug)]
-enum Slot {
+enum CachedToken {
     Ready(Token),
     Fetching(WeakShared<Fetch>),
 }
@@ -40,7 +40,7 @@ enum Slot {
 /// Tokens by [`Key`].
 #[derive(Debug, Default)]
 pub(super) struct TokenCache {
-    slots: Mutex<HashMap<Key, Slot>>,
+    slots: Mutex<HashMap<Key, CachedToken>>,
 }
 
 impl TokenCache {
@@ -49,8 +49,8 @@ impl TokenCache {
         let shared = {
             let mut slots = self.lock();
             let in_flight = match slots.get(&key) {
-                Some(Slot::Ready(token)) if token.is_fresh(Instant::now()) => return Ok(token.clone()),
-                Some(Slot::Fetching(weak)) => weak.upgrade(),
+                Some(CachedToken::Ready(token)) if token.is_fresh(Instant::now()) => return Ok(token.clone()),
+                Some(CachedToken::Fetching(weak)) => weak.upgrade(),
                 _ => None,
             };
             match in_flight {
@@ -64,15 +64,20 @@ impl TokenCache {
     /// Removes a refused token, unless it has been replaced in the meantime.
     pub(super) fn forget(&self, key: &Key, refused: &HeaderValue) {
         let mut slots = self.lock();
-        if matches!(slots.get(key), Some(Slot::Ready(token)) if token.header() == refused) {
+        if matches!(slots.get(key), Some(CachedToken::Ready(token)) if token.header() == refused) {
             slots.remove(key);
         }
     }
 
-    fn start(self: &Arc<Self>, slots: &mut HashMap<Key, Slot>, key: Key, fetch: Fetch) -> Shared<Fetch> {
+    fn start(
+        self: &Arc<Self>,
+        slots: &mut HashMap<Key, CachedToken>,
+        key: Key,
+        fetch: Fetch,
+    ) -> Shared<Fetch> {
         let shared = Arc::clone(self).settle(key.clone(), fetch).boxed().shared();
         if let Some(weak) = shared.downgrade() {
-            slots.insert(key, Slot::Fetching(weak));
+            slots.insert(key, CachedToken::Fetching(weak));
         }
         shared
     }
@@ -82,14 +87,14 @@ impl TokenCache {
         let outcome = fetch.await;
         let mut slots = self.lock();
         match &outcome {
-            Ok(token) => slots.insert(key, Slot::Ready(token.clone())),
+            Ok(token) => slots.insert(key, CachedToken::Ready(token.clone())),
             Err(_) => slots.remove(&key),
         };
         drop(slots);
         outcome
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, CachedToken>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,7 +7,7 @@ mod tags;
 
 pub(super) use self::{
     pages::{Answered, Page, Pages},
-    push::{Put, put, put_if_unchanged},
+    push::{PutResult, put, put_if_unchanged},
     read::{descriptor, digest, exists, get, get_to_change},
     tags::{tags, tags_within},
 };

@@ -39,7 +39,7 @@ const LATE_BLOB_ATTEMPTS: u32 = 4;
 
 /// How a push ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Put {
+pub(in super::super) enum PutResult {
     /// The registry has the manifest.
     Stored {
         /// Whether it confirms that it lists the manifest among the referrers of its subject.
@@ -55,7 +55,7 @@ pub(in super::super) async fn put(
     repository: &Repository,
     target: &Target,
     manifest: &RawManifest,
-) -> Result<Put, Error> {
+) -> Result<PutResult, Error> {
     put_if_unchanged(host, repository, target, manifest, None).await
 }
 
@@ -66,7 +66,7 @@ pub(in super::super) async fn put_if_unchanged(
     target: &Target,
     manifest: &RawManifest,
     etag: Option<&HeaderValue>,
-) -> Result<Put, Error> {
+) -> Result<PutResult, Error> {
     let tag = tag_parameter(target, manifest);
     let mut call = put_call(host, repository, target, manifest)?;
     let mut expected = Vec::new();
@@ -84,12 +84,12 @@ pub(in super::super) async fn put_if_unchanged(
                 let is_conflict = !response.status().is_success();
                 discard(response).await;
                 if is_conflict {
-                    return Ok(Put::Conflict);
+                    return Ok(PutResult::Conflict);
                 }
                 if !is_tagged {
                     check_tag(host, repository, target, manifest, &call, &tries).await?;
                 }
-                return Ok(Put::Stored { lists_subject });
+                return Ok(PutResult::Stored { lists_subject });
             }
             Err(error) => note_content(error, manifest),
         };
@@ -98,7 +98,7 @@ pub(in super::super) async fn put_if_unchanged(
             continue;
         }
         interpret_refusal(host, repository, target, manifest, error).await?;
-        return Ok(Put::Stored { lists_subject: false });
+        return Ok(PutResult::Stored { lists_subject: false });
     }
 }
 

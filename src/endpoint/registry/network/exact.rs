@@ -39,7 +39,7 @@ pub(super) fn config(
     identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
 ) -> Result<ClientConfig, Error> {
     let provider = Arc::new(default_provider());
-    let verifier = Arc::new(UsualOrExact::new(certificates, &provider)?);
+    let verifier = Arc::new(ExactCertificateVerifier::new(certificates, &provider)?);
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let config = config.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = match identity {
@@ -51,14 +51,14 @@ pub(super) fn config(
 }
 
 #[derive(Debug)]
-struct UsualOrExact {
+struct ExactCertificateVerifier {
     /// `None` without any authority: neither the file nor the system has one.
     usual: Option<Verifier>,
     certificates: Vec<CertificateDer<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl UsualOrExact {
+impl ExactCertificateVerifier {
     /// A server's certificate signs no others, so only authorities become trust anchors: webpki would not ask whether an
     /// anchor is one.
     fn new(
@@ -87,7 +87,7 @@ fn may_sign(certificate: &CertificateDer<'_>) -> bool {
     }
 }
 
-impl ServerCertVerifier for UsualOrExact {
+impl ServerCertVerifier for ExactCertificateVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -186,7 +186,8 @@ mod tests {
         shown: &CertificateDer<'_>,
         name: &str,
     ) -> Result<(), Error> {
-        let verifier = UsualOrExact::new(vec![passed.clone()], &Arc::new(default_provider())).unwrap();
+        let verifier =
+            ExactCertificateVerifier::new(vec![passed.clone()], &Arc::new(default_provider())).unwrap();
         let (name, now) =
             (ServerName::try_from(name.to_owned()).unwrap(), Duration::from_secs(1_700_000_000));
         let found = verifier.verify_server_cert(shown, &[], &name, &[], UnixTime::since_unix_epoch(now));

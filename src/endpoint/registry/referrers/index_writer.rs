@@ -24,7 +24,7 @@ use super::{
     super::{
         error::RegistryError,
         host::Host,
-        manifests::{self, Put},
+        manifests::{self, PutResult},
         retry::Attempts,
     },
     fallback::is_index_of,
@@ -85,11 +85,11 @@ impl<'a> IndexWriter<'a> {
             let Some(draft) = self.draft(entries).await? else { return Ok(()) };
             let jitter = Pause::Backoff.duration(writes.min(LONGEST_BACKOFF));
             match self.put(draft, entries).await? {
-                Some(Put::Stored { .. }) => {
+                Some(PutResult::Stored { .. }) => {
                     let pause = SHORTEST_PAUSE.max(begun.elapsed() * PAUSE_FACTOR);
                     tokio::time::sleep(pause + jitter / 4).await;
                 }
-                Some(Put::Conflict) => {
+                Some(PutResult::Conflict) => {
                     self.precondition.failed();
                     tokio::time::sleep(jitter).await;
                 }
@@ -156,7 +156,7 @@ impl<'a> IndexWriter<'a> {
     }
 
     /// Writes an index; `None` if the registry refuses it because of entries that are now known to be absent.
-    async fn put(&mut self, draft: Draft, entries: &[Entry]) -> Result<Option<Put>, Error> {
+    async fn put(&mut self, draft: Draft, entries: &[Entry]) -> Result<Option<PutResult>, Error> {
         let Draft { index, replaced, etag } = draft;
         let etag = self.precondition.of(replaced.as_ref(), etag);
         let target = Target::Tag(self.tag.clone());

@@ -22,7 +22,7 @@ use futures::future::{join, try_join};
 pub use self::problem::ReferrersProblem;
 use self::{fallback::FallbackIndexes, index::Entry, support::Subject, tags::AttachmentTags};
 pub(super) use self::{problem::immutable_tag_remedy, support::ReferrersSupport};
-use super::{host::Host, manifests::Put};
+use super::{host::Host, manifests::PutResult};
 use crate::{
     endpoint::Error,
     oci::{Attachment, Digest, RawManifest, Repository, Target},
@@ -70,14 +70,14 @@ impl Attachments {
         host: &Host,
         repository: &Repository,
         (target, manifest): (&Target, &RawManifest),
-        put: Put,
+        put: PutResult,
     ) -> Result<(), Error> {
         let tags = self.tags.of(repository);
         if let Target::Tag(tag) = target {
             tags.wrote(tag);
         }
         let Some((subject, entry)) = Entry::of(manifest) else { return Ok(()) };
-        if put == (Put::Stored { lists_subject: true }) {
+        if put == (PutResult::Stored { lists_subject: true }) {
             host.capabilities.referrers.answered(repository);
             return Ok(());
         }

@@ -32,13 +32,13 @@ pub(super) enum Subject {
 /// What the answers of a host say about the referrers API.
 #[derive(Debug, Default)]
 pub(in super::super) struct ReferrersSupport {
-    known: Mutex<Known>,
+    known: Mutex<KnownSupport>,
     /// The first request below each parent. Others wait for its answer.
     first: Mutex<HashMap<String, Arc<OnceCell<()>>>>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownSupport {
     /// Whether a repository has the API.
     repositories: HashMap<String, bool>,
     /// Whether any repository below a parent has it. Missing if no answer tells.

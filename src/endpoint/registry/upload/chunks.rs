@@ -22,7 +22,7 @@ use tokio::time::Sleep;
 use super::{
     super::{capabilities::UploadMethod, error::RegistryError, host::discard, refusal::Refusal},
     Push,
-    send::{self, Outgoing, Record, transmit},
+    send::{self, Outgoing, UploadRecord, transmit},
     session::Session,
 };
 use crate::endpoint::{Error, VerifiedBody, body::Watch};
@@ -34,7 +34,7 @@ pub(super) async fn all(
     (method, offset): (UploadMethod, u64),
     body: VerifiedBody,
     watch: &Watch,
-    record: &mut Record,
+    record: &mut UploadRecord,
 ) -> Result<(), RegistryError> {
     let pieces = Pieces::new(body);
     let mut offset = offset;

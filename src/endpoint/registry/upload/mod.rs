@@ -27,7 +27,7 @@ use reqwest::Response;
 use url::Url;
 
 use self::{
-    send::Record,
+    send::UploadRecord,
     session::Session,
     suspended::{ResumedUpload, Resumption, SuspendedUpload},
 };
@@ -67,7 +67,7 @@ pub struct Upload {
     push: Push,
     session: Session,
     start: Start,
-    record: Record,
+    record: UploadRecord,
     method: UploadMethod,
     _permit: Permit,
 }
@@ -103,10 +103,10 @@ pub(super) async fn begin(
         }
     }
     match push.open(mount).await? {
-        Opened::Present => Ok(Begun::Present),
-        Opened::Mounted => Ok(Begun::Mounted),
-        Opened::Session(session) => {
-            let record = Record::new(&push, &session, resets);
+        PostResult::Present => Ok(Begun::Present),
+        PostResult::Mounted => Ok(Begun::Mounted),
+        PostResult::Session(session) => {
+            let record = UploadRecord::new(&push, &session, resets);
             let start = Start { snapshot_every: push.snapshot_every(), ..Start::at_the_beginning(blob) };
             Ok(Begun::Wanted(Upload::new(push, ResumedUpload { session, start, record }, permit)))
         }
@@ -119,7 +119,7 @@ fn refuses_existence_checks(error: &RegistryError) -> bool {
 }
 
 /// The result of a POST.
-enum Opened {
+enum PostResult {
     Present,
     Mounted,
     Session(Session),
@@ -186,12 +186,12 @@ impl Push {
     }
 
     /// Sends the POST: the blob is mounted, it exists already, or a session is opened.
-    async fn open(&self, mount: Option<&Repository>) -> Result<Opened, Error> {
+    async fn open(&self, mount: Option<&Repository>) -> Result<PostResult, Error> {
         let capabilities = &self.host.capabilities;
         let mount = mount.filter(|from| **from != self.repository && capabilities.mounts());
         let asks_itself = mount.is_none();
         if asks_itself && capabilities.self_mount() == SelfMount::Ignored && self.is_there().await? {
-            return Ok(Opened::Present);
+            return Ok(PostResult::Present);
         }
         let from = match capabilities.self_mount() {
             SelfMount::Ignored => mount,
@@ -202,10 +202,10 @@ impl Push {
             discard(response).await;
             if asks_itself {
                 capabilities.set_self_mount(SelfMount::Answers);
-                return Ok(Opened::Present);
+                return Ok(PostResult::Present);
             }
             capabilities.mount_answered(true);
-            return Ok(Opened::Mounted);
+            return Ok(PostResult::Mounted);
         }
         let session =
             Session::opened(&response).map_err(|cause| self.failed(Operation::BeginUpload, cause))?;
@@ -217,10 +217,10 @@ impl Push {
                 // It opened a session for a blob that exists.
                 capabilities.set_self_mount(SelfMount::Ignored);
                 session.cancel(self).await;
-                return Ok(Opened::Present);
+                return Ok(PostResult::Present);
             }
         }
-        Ok(Opened::Session(session))
+        Ok(PostResult::Session(session))
     }
 
     /// Sends the POST, with `mount` and `from` if there is a repository to mount from. If the registry refuses because

@@ -35,7 +35,7 @@ use crate::{
 
 /// The state of a running upload that is needed to resume it.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct UploadRecord {
     pub(super) snapshots: Vec<Snapshot>,
     pub(super) journal: Option<Journal>,
     /// How often a request of this upload was interrupted.
@@ -48,7 +48,7 @@ pub(super) struct Record {
     pub(super) redirected: Option<Url>,
 }
 
-impl Record {
+impl UploadRecord {
     /// The record of a new session.
     pub(super) fn new(push: &Push, session: &Session, resets: u32) -> Self {
         let mut journal = push.suspended.new_journal(push);
@@ -103,7 +103,7 @@ pub(super) async fn whole(
     session: &Session,
     body: VerifiedBody,
     watch: &Watch,
-    record: &mut Record,
+    record: &mut UploadRecord,
 ) -> Result<(), RegistryError> {
     let url = record.redirected.take().unwrap_or_else(|| session.closing_url(&push.blob));
     let (method, length) = (Method::PUT, body.length());
@@ -117,7 +117,7 @@ pub(super) async fn close(
     push: &Push,
     session: &Session,
     watch: &Watch,
-    record: &mut Record,
+    record: &mut UploadRecord,
 ) -> Result<(), RegistryError> {
     let (method, url) = (Method::PUT, session.closing_url(&push.blob));
     let outgoing = Outgoing { method, url, range: None, length: 0, pieces: None };
@@ -131,7 +131,7 @@ pub(super) async fn transmit(
     push: &Push,
     mut outgoing: Outgoing,
     watch: &Watch,
-    record: &mut Record,
+    record: &mut UploadRecord,
 ) -> Result<Response, RegistryError> {
     let host = &push.host;
     host.pace.ready().await;
@@ -165,7 +165,7 @@ async fn transmit_once(
     outgoing: &Outgoing,
     release: Option<Release>,
     watch: &Watch,
-    record: &mut Record,
+    record: &mut UploadRecord,
 ) -> Result<Response, RegistryError> {
     let host = &push.host;
     let origin = Origin::of(&outgoing.url).map_err(|error| RegistryError::Redirect(error.to_string()))?;
@@ -214,7 +214,7 @@ async fn transmit_once(
 async fn supervise(
     push: &Push,
     watch: &Watch,
-    record: &mut Record,
+    record: &mut UploadRecord,
     send: impl Future<Output = reqwest::Result<Response>>,
 ) -> Result<Response, RegistryError> {
     let mut stillness = StallTimer::new(push);

@@ -10,7 +10,7 @@ use super::{
     super::{error::RegistryError, refusal::Refusal, retry},
     Push,
     journal::{self, Journal},
-    send::{self, Record},
+    send::{self, UploadRecord},
     session::Session,
 };
 use crate::{
@@ -35,7 +35,7 @@ pub(in super::super) struct SuspendedUploads {
 #[derive(Debug)]
 pub(super) struct SuspendedUpload {
     session: Session,
-    pub(super) record: Record,
+    pub(super) record: UploadRecord,
     /// The upper bound of the bytes that the registry has.
     sent: u64,
 }
@@ -54,7 +54,7 @@ pub(super) enum Resumption {
 pub(super) struct ResumedUpload {
     pub(super) session: Session,
     pub(super) start: Start,
-    pub(super) record: Record,
+    pub(super) record: UploadRecord,
 }
 
 impl SuspendedUploads {
@@ -72,7 +72,8 @@ impl SuspendedUploads {
         let folder = self.folder.as_deref().filter(|_| push.is_resumable())?;
         let (journal, entries) = Journal::open(folder, &push.host.origin, &push.repository, &push.blob)?;
         let (snapshots, journal) = (entries.snapshots, Some(journal));
-        let record = Record { snapshots, journal, resets: 0, disputed: None, conflicts: 0, redirected: None };
+        let record =
+            UploadRecord { snapshots, journal, resets: 0, disputed: None, conflicts: 0, redirected: None };
         // The journal does not record how much was sent: that would cost a write for every piece.
         Some(SuspendedUpload { session: entries.session, record, sent: push.blob.size })
     }
@@ -99,7 +100,7 @@ impl SuspendedUpload {
     pub(super) async fn keep_or_cancel(
         push: &Push,
         session: Session,
-        (began_at, mut record): (u64, Record),
+        (began_at, mut record): (u64, UploadRecord),
         watch: &Watch,
         error: &RegistryError,
     ) {

@@ -23,7 +23,7 @@ pub(in crate::endpoint::registry::auth) fn helper(name: &str, body: &str) -> (te
     (folder, helpers)
 }
 
-fn failure(answer: Answer) -> String {
+fn failure(answer: HelperAnswer) -> String {
     answer.unwrap_err().to_string()
 }
 

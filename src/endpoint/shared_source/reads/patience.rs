@@ -1,16 +1,16 @@
 //! How long the reads wait for a destination without room.
 //!
 //! Transfers that share a machine do not take bytes at exactly the same time: a destination that is fast enough can be
-//! behind for a moment, and to read a blob twice for that would cost more than to wait. A slow destination costs the others
-//! a twentieth of their time at most.
+//! behind for a moment, and reading a blob twice would cost more than a short wait. A slow destination costs the others a
+//! twentieth of their time at most.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What every destination has at the start.
+/// The time that every destination has at the start.
 const INITIAL: Duration = Duration::from_millis(100);
-/// One part in so many of the time of the run is added.
+/// This fraction of the run's time is added: one part in so many.
 const PART: u32 = 20;
 /// The longest single wait.
 const LONGEST: Duration = Duration::from_millis(500);
@@ -32,7 +32,7 @@ impl Patience {
     pub(super) fn wait(&mut self) -> Option<Instant> {
         let now = Instant::now();
         let granted = INITIAL + now.duration_since(self.started) / PART;
-        // Time is not saved up.
+        // Unused time does not add up.
         self.used = self.used.max(granted.saturating_sub(LONGEST));
         let since = *self.waits_since.get_or_insert(now);
         let until = since + granted.saturating_sub(self.used);
@@ -43,7 +43,7 @@ impl Patience {
         None
     }
 
-    /// Nothing waits any more.
+    /// No read waits any longer.
     pub(super) fn ended(&mut self) {
         if let Some(since) = self.waits_since.take() {
             self.used += since.elapsed();
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_single_wait_is_long_however_long_nothing_had_to_wait() {
+    async fn no_single_wait_is_long_even_after_an_hour_without_waits() {
         let mut patience = Patience::new();
         tokio::time::sleep(Duration::from_secs(3600)).await;
         let until = patience.wait().unwrap();
