@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     logins::hide_logins,
-    secrets::{hide_repeated, hide_secrets, remember_secret},
+    secrets::{hide_repeated, hide_secrets, remember_secret, withhold_secrets},
 };
 
 /// The kind of a failure. It decides the exit code.

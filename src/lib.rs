@@ -124,7 +124,7 @@
 //!
 //! | task | file |
 //! |---|---|
-//! | add a flag | the command's file in `cli/` (`cli/mod.rs` lists them), then its type in `request/` |
+//! | add a flag | the command's file in `cli/` (`cli/mod.rs` lists them), or `cli/shared.rs` for several commands; then its type in `request/` |
 //! | refuse a flag that has no effect beside another | `request/ineffective.rs` |
 //! | say which environment variable decided a setting | `request/origins.rs` |
 //! | repeat a flag in the printed repair command | `request/repair_command.rs`; it does not compile until a new setting is handled |
@@ -146,12 +146,12 @@
 //! | explain one more error of a registry | `endpoint/registry/error.rs` for the message and the hint, `endpoint/cause.rs` for those that bundles share |
 //! | handle a quirk of one registry | `endpoint/registry/capabilities.rs` for what one answer says about all later requests, `endpoint/registry/message_text.rs` if only a text tells |
 //! | change how many images are in progress, or which comes first | `pipeline/mirror/window.rs`, `transfer/queue.rs` |
-//! | change what several destinations share, or when one is left behind | `endpoint/shared_source/`; from standard input: `transfer/fan_out.rs` |
+//! | change what several destinations share, or when one is left behind | `endpoint/shared_source/` (`reads/room.rs` leaves one behind); from standard input: `transfer/fan_out.rs` |
 //! | add the quota of a registry to what a dry run counts | `QUOTAS` in `outcome/requests.rs` |
 //! | limit bytes per second | `endpoint/registry/rate.rs` |
 //! | change when several connections read one blob | `endpoint/registry/download/width.rs` for the rule, `parts.rs` beside it for the parts |
 //! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `endpoint/registry/pace.rs` for the rule |
-//! | look for credentials in one more place | `endpoint/registry/auth/credentials.rs` |
+//! | look for credentials in one more place | `endpoint/registry/auth/environment.rs`; which of several wins: `credentials.rs` beside it |
 //! | change what `login` stores | `endpoint/registry/auth/login_file.rs` |
 //! | add a kind of endpoint | the traits in `endpoint/mod.rs`; the job opens it (`jobs/sync/mod.rs`, for example), registries through `request/access.rs` |
 //! | record one more field for an image | `lock/model.rs`, and its schema `lock/schema.v2.json` |
@@ -160,7 +160,7 @@
 //! | add a field to the JSON | `outcome/image.rs` for an image, `outcome.rs` for a run, `report/document.rs` for what follows from them |
 //! | add an output format | the table in `report/mod.rs` |
 //! | add a format to `redirect` | a variant of `output::RedirectFormat`, a file in `jobs/redirect/` |
-//! | add a check to `doctor` | a variant of `Check` in `jobs/doctor/mod.rs`, run in `jobs/doctor/job.rs` |
+//! | add a check to `doctor` | a variant of `DoctorCheck` in `jobs/doctor/mod.rs`, run in `jobs/doctor/job.rs` |
 //! | teach `values` a fact about a chart | `jobs/values/facts.rs`; it finds everything else by rendering |
 //! | change progress, or the lines on standard error (`--log-format`) | `report/progress/` for what is said, `report/log.rs` for how it is written |
 //! | test a registry that misbehaves | `tests/integration/faults/`, with the registry of `tests/integration/support/scripted/`; `tests/integration/core/` for the pipeline alone |

@@ -11,7 +11,7 @@ use crate::units;
 pub(crate) struct RegistryArgs {
     /// The file with your license key
     ///
-    /// - is standard input. THORAS_LICENSE_FILE names the file, too, and THORAS_LICENSE holds the key itself.
+    /// - is standard input. Or set THORAS_LICENSE_FILE to the file, or THORAS_LICENSE to the key itself.
     #[arg(long, value_name = "FILE", help_heading = "Credentials (in addition to Docker's configuration)")]
     pub license: Option<String>,
 

@@ -324,7 +324,7 @@ pub(crate) struct LoginArgs {
 
     /// Read its password from standard input
     ///
-    /// THORAS_MIRROR_TO_PASSWORD sets it, too.
+    /// Or set THORAS_MIRROR_TO_PASSWORD.
     #[arg(long, requires = "to_username")]
     pub to_password_stdin: bool,
 }

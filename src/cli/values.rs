@@ -49,7 +49,7 @@ pub(crate) struct Values {
 
     /// Output format: yaml or json
     ///
-    /// In the variable, the formats of the other commands mean yaml.
+    /// If the variable holds a format of the other commands, it means yaml.
     ///
     /// [env: THORAS_MIRROR_OUTPUT] [default: yaml]
     #[arg(hide_possible_values = true, long, short, value_parser = choice(FORMATS), verbatim_doc_comment)]

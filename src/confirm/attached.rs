@@ -1,7 +1,7 @@
-//! Reads what is attached to an image at a destination and compares it with what should be.
+//! Reads what is attached to an image at a destination and compares it with what is expected.
 //!
-//! Only what is wanted is compared: further signatures at the destination are no difference. A tag of cosign's older
-//! format holds all signatures of an image in one manifest, an entry for each, and the destination may have added its
+//! Only expected manifests are compared: further signatures at the destination are no difference. A tag of cosign's older
+//! format holds all signatures of an image in one manifest, with an entry for each, and the destination may have added its
 //! own. Such a tag is compared entry by entry.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -38,21 +38,21 @@ pub(crate) struct AttachedState {
     pub(crate) problems: Vec<Problem>,
 }
 
-/// What leads from a subject to a manifest that is attached to it.
+/// Whether a subject leads to a manifest that is attached to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ListingState {
     /// The registry lists it, or its tag names it.
     Listed,
-    /// Nothing.
+    /// Neither lists nor names it.
     Unlisted,
-    /// Its tag names this manifest, which has all its entries and some more: the destination's own signatures.
+    /// Its tag names this manifest, which has all of its entries and the destination's own signatures.
     Extended {
         /// What the tag names.
         by: Digest,
-        /// How many entries it has more.
+        /// The number of additional entries.
         entries: usize,
     },
-    /// Its tag names this manifest, all of whose entries it has as well: an earlier state.
+    /// Its tag names this manifest, an earlier state: it has all entries of that.
     Outdated(Digest),
     /// Its tag names this manifest, and each has entries that the other lacks; or they cannot be compared.
     Diverged(Digest),
@@ -64,7 +64,7 @@ pub(crate) fn counts(wanted: &[AttachedManifest], states: &[AttachedState]) -> A
     AttachedCounts::of_kinds(digests.zip(states.iter().map(|state| state.kind)))
 }
 
-/// The tags that have entries of the destination's own.
+/// The tags to which the destination has added entries.
 pub(crate) fn kept_tags(wanted: &[AttachedManifest], states: &[AttachedState]) -> Vec<KeptTag> {
     let kept = wanted.iter().zip(states).filter_map(|(wanted, state)| match &state.found {
         ListingState::Extended { by, entries } if *entries > 0 => {
@@ -76,14 +76,14 @@ pub(crate) fn kept_tags(wanted: &[AttachedManifest], states: &[AttachedState]) -
 }
 
 impl AttachedState {
-    /// Whether nothing must be done about it.
+    /// Whether it needs no action.
     pub(crate) fn is_whole(&self) -> bool {
         self.problems.is_empty()
     }
 }
 
-/// Compares what is attached at a destination with what should be: a state for each wanted manifest. `bytes` has some of
-/// these with their bytes. Fails only if the destination cannot be read.
+/// Compares what is attached at a destination with what is wanted, and returns a state for each wanted manifest. `bytes`
+/// has some of these with their bytes. Fails only if the destination cannot be read.
 pub(crate) async fn attached<S: Source>(
     destination: &S,
     repository: &Repository,

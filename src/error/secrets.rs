@@ -7,10 +7,11 @@
 //! A password that may be a word of the output, such as `registry`, is hidden only in text that a server sent:
 //! [`hide_repeated`].
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ffi::OsStr};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::process::Command;
 
 /// Replaces a secret.
 const HIDDEN: &str = "[redacted]";
@@ -178,10 +179,44 @@ mod store {
     }
 }
 
+/// Removes the license and this program's own settings, which may hold passwords, from the environment of another program.
+pub(crate) fn withhold_secrets(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if may_hold_secret(&name) {
+            command.env_remove(&name);
+        }
+    }
+}
+
+/// Whether a variable may hold one of our secrets.
+fn may_hold_secret(variable: &OsStr) -> bool {
+    let name = variable.as_encoded_bytes();
+    name == b"THORAS_LICENSE" || name == b"THORAS_LICENSE_FILE" || name.starts_with(b"THORAS_MIRROR_")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::{Failure, Kind, escape};
+
+    #[test]
+    fn our_secrets_are_not_in_the_environment_of_other_programs() {
+        for name in ["THORAS_LICENSE", "THORAS_LICENSE_FILE", "THORAS_MIRROR_TO_PASSWORD", "THORAS_MIRROR_X"]
+        {
+            assert!(may_hold_secret(OsStr::new(name)), "{name}");
+        }
+        for name in [
+            "PATH",
+            "HOME",
+            "DOCKER_CONFIG",
+            "HELM_CACHE_HOME",
+            "THORAS",
+            "THORAS_LICENSES",
+            "MY_THORAS_LICENSE",
+        ] {
+            assert!(!may_hold_secret(OsStr::new(name)), "{name}");
+        }
+    }
 
     #[test]
     fn a_known_secret_is_hidden_in_every_form() {

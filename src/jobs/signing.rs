@@ -7,7 +7,7 @@ use std::{
 
 use super::write_file::{Readers, check_absent, write_file};
 use crate::{
-    endpoint::bundle::{IndexSignature, SIGNATURE_SUFFIX, signatures_beside, with_suffix},
+    endpoint::bundle::{IndexSignature, SIGNATURE_SUFFIX, signature_files, with_suffix},
     error::{Failure, Kind, escape, hide_logins},
     request::RequiredSignature,
     signing::{LARGEST_SIGNATURE, PrivateKey, is_signature},
@@ -57,7 +57,7 @@ pub(super) fn of_bundle(
     let key = required.read_key()?;
     let beside: Vec<PathBuf> = match &required.signature {
         Some(path) => vec![path.clone()],
-        None => paths.iter().flat_map(|path| signatures_beside(path)).collect(),
+        None => paths.iter().flat_map(|path| signature_files(path)).collect(),
     };
     let signature = first_of(&beside, paths)?;
     Ok(Some(IndexSignature::with_key(key, signature)))

@@ -30,12 +30,12 @@ use super::{
     signatures::{self, Signed},
 };
 use crate::{
-    confirm::Level,
+    confirm::{Level, Survey},
     endpoint::{Destination, Error, Source},
     error::{Failure, Kind},
     event::{Event, EventSink},
-    graph::{AttachedManifest, ForeignLayers, ManifestBytes, ReferrerSelection},
-    oci::{Mapping, Platform, Reference, Repository, Sizes},
+    graph::{AttachedManifest, ForeignLayers, Graph, ManifestBytes, ReferrerSelection},
+    oci::{Mapping, Platform, RawManifest, Reference, Repository, Sizes},
     outcome::{ImageOutcome, Mirrored, Status},
     plan::Planner,
     problem::Problem,
@@ -63,7 +63,7 @@ pub struct Options {
     pub keep_graphs: bool,
     /// Which signatures, attestations and other attached manifests are copied with an image.
     pub referrers: ReferrerSelection,
-    /// Exactly the attached manifests to copy with each image, instead of those that the source lists.
+    /// The attached manifests to copy with each image, instead of those that the source lists.
     pub recorded: Option<HashMap<Reference, Vec<AttachedManifest>>>,
     /// Whether a tag that points to another digest may be moved. Tags of attached manifests may gain entries anyway.
     pub overwrite: bool,
@@ -151,7 +151,7 @@ struct Run<S, D> {
     destination: Arc<D>,
     transfer: Transfer<S, D>,
     planner: Mutex<Planner>,
-    /// The sizes in all images: they share blobs.
+    /// The sizes of the blobs of all images, which share blobs.
     sizes: Mutex<Sizes>,
     options: Options,
     events: Arc<dyn EventSink>,
@@ -207,7 +207,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         let optional = self.options.optional.contains(&image.source);
         let outcome = ImageOutcome { optional, ..ImageOutcome::new(image, Status::Failed) };
         let mut mirrored = Mirrored::from(outcome);
-        // An image that is requested by digest keeps it even if it fails: the lock must not lose it.
+        // An image that is requested by digest keeps the digest even if it fails: the lock must not lose it.
         mirrored.outcome.digest = image.pull().digest().cloned();
         if self.stops() {
             mirrored.outcome.status = Status::Skipped;
@@ -272,22 +272,7 @@ impl<S: Source, D: Destination> Run<S, D> {
             Ok(root) => root,
             Err(error) => return self.skip(mirrored, error),
         };
-        self.refuse_other_digests(image, &root.descriptor().digest).await?;
-        let root_digest = root.descriptor().digest;
-        let mut listed = None;
-        if let Some(verifier) = &self.options.signatures {
-            let image = &image.source;
-            let signed = Signed { image, repository: image.repository(), digest: &root_digest };
-            let checked = signatures::check(&*self.source, signed, verifier, Kind::Integrity).await?;
-            mirrored.outcome.signature = checked.result?;
-            listed = checked.listed;
-        }
-        let (repository, keep) = (image.source.repository(), self.options.manifest_bytes);
-        let wanted = self.wanted(image, there.graph.is_some()).listed(&root_digest, listed);
-        let known = there.known();
-        let graph = resolve_with_attached(&*self.source, repository, root, &known, keep, wanted).await?;
-        drop(known);
-        let graph = graph.with_foreign_layers(self.options.foreign_layers);
+        let graph = self.signed_graph(image, root, &there, mirrored).await?;
         slot.holds(&graph);
         self.describe(image, &graph, mirrored)?;
         let digest = mirrored.outcome.digest.clone();
@@ -334,6 +319,31 @@ impl<S: Source, D: Destination> Run<S, D> {
         Ok(())
     }
 
+    /// Verifies the signatures of an image, if some are required, and reads its graph.
+    async fn signed_graph(
+        &self,
+        image: &Mapping,
+        root: RawManifest,
+        there: &Survey,
+        mirrored: &mut Mirrored,
+    ) -> Result<Graph, Stopped> {
+        let digest = root.digest().clone();
+        self.refuse_other_digests(image, &digest).await?;
+        let (source, repository) = (&image.source, image.source.repository());
+        let mut listed = None;
+        if let Some(verifier) = &self.options.signatures {
+            let signed = Signed { image: source, repository, digest: &digest };
+            let checked = signatures::check(&*self.source, signed, verifier, Kind::Integrity).await?;
+            mirrored.outcome.signature = checked.result?;
+            listed = checked.listed;
+        }
+        let (known, keep) = (there.known(), self.options.manifest_bytes);
+        let wanted = self.wanted(image, there.graph.is_some()).listed(&digest, listed);
+        let graph = resolve_with_attached(&*self.source, repository, root, &known, keep, wanted).await?;
+        Ok(graph.with_foreign_layers(self.options.foreign_layers))
+    }
+
+    /// The platforms that an image must have.
     fn required(&self, image: &Mapping) -> Vec<Platform> {
         self.options.waivers.split(&image.source, &self.options.platforms).1
     }

@@ -15,7 +15,7 @@ use crate::{
 /// How many attached manifests of an image are read at once.
 const READ_AT_ONCE: usize = 4;
 
-/// An image where its signatures are read.
+/// An image, and where its signatures are read.
 pub(super) struct Signed<'a> {
     /// Its name at the source, which the policy knows.
     pub(super) image: &'a Reference,

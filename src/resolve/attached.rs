@@ -1,8 +1,8 @@
 //! Reads what is attached to the manifests of an image, and to that in turn: signatures, attestations, SBOMs.
 //!
-//! A [`Crawl`] receives the digests of the image's manifests while they are still being read, so that both need little
-//! more time than either. Manifests are read by digest; one whose `subject` is another manifest is ignored, because a
-//! registry may list anything. Each manifest is asked about once, so loops end.
+//! A [`Crawl`] receives the digests of the image's manifests while they are still being read, so both together take little
+//! more time than one of them. Manifests are read by digest; one whose `subject` is another manifest is ignored, because a
+//! registry may list anything. The registry is asked about each manifest once, so loops end.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -70,13 +70,13 @@ impl<'a, M> AttachedToRead<'a, M> {
         Self { which: AttachedChoice::Recorded(recorded), mirror: None, listed: None }
     }
 
-    /// Reads manifests from this repository of another endpoint where it has them: the source may count reads.
+    /// Reads manifests from this repository of another endpoint if it has them, because the source may count reads.
     #[must_use]
     pub(crate) fn mirrored_in(self, mirror: Option<(&'a M, &'a Repository)>) -> Self {
         Self { mirror, ..self }
     }
 
-    /// Does not ask again what is attached to this manifest: the endpoint has listed this.
+    /// Uses this list for a manifest, which the endpoint has already returned, instead of asking again.
     #[must_use]
     pub(crate) fn listed(self, subject: &'a Digest, attachments: Option<Vec<Attachment>>) -> Self {
         Self { listed: attachments.map(|attachments| (subject, attachments)), ..self }
@@ -162,7 +162,7 @@ pub(super) struct Crawl<'a, S, M> {
 
 /// A request to make.
 enum CrawlRequest {
-    /// What is attached to this manifest, so many steps from the image?
+    /// List what is attached to this manifest, which is this many steps from the image.
     List(Digest, usize),
     /// Read this attachment of this manifest.
     Read(Digest, Box<Attachment>, usize),
@@ -287,7 +287,7 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
         }
     }
 
-    /// Something listed that cannot be copied. It is an error if a lock records it.
+    /// A listed manifest that cannot be copied. It is an error if a lock records it.
     fn ignored(&self, subject: Digest, digest: &Digest, reason: String) -> Result<CrawlAnswer, Error> {
         if let AttachedChoice::Recorded(_) = self.wanted.which {
             return Err(self.error(digest, AttachmentError::NotAsRecorded { subject, reason }));
@@ -341,7 +341,7 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
         }
         let mut nodes = below.nodes;
         let Some(mut node) = nodes.pop() else { return Ok(Err("it cannot be read".to_owned())) };
-        // Without room for the one that was taken.
+        // Without the capacity for the node that was taken.
         nodes.shrink_to_fit();
         node.manifest = node.manifest.or(whole.map(RawManifest::into_kept));
         node.contents.share_subject(subject);
@@ -358,7 +358,7 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
         self.kept.fetch_add(size, Ordering::Relaxed).saturating_add(size) <= MOST_KEPT
     }
 
-    /// From the mirror if it has the manifest intact, else from the source.
+    /// From the mirror if it has the manifest intact, otherwise from the source.
     async fn manifest(&self, digest: &Digest) -> Result<Option<RawManifest>, Error> {
         let target = Target::Digest(digest.clone());
         if let Some((mirror, repository)) = self.wanted.mirror {

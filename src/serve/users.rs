@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn the_decoy_costs_a_check_and_is_nobodys() {
+    fn the_decoy_costs_a_check_and_matches_no_password() {
         let decoy = decoy(4);
         assert!(!bcrypt::verify("", &decoy.text).unwrap());
         assert!(!bcrypt::verify("password", &decoy.text).unwrap());

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failing_stream_fails_everyone_and_an_absent_destination_fails_itself() {
+    async fn a_failing_stream_fails_every_destination_and_an_absent_destination_fails_itself() {
         let (fan_out, mut feeds) = FanOut::new(2, PATIENCE);
         drop(feeds.pop());
         let mut blobs = Zeros { fails: true, ..zeros(&[20 * MIB]) };
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_stream_waits_for_a_slow_destination_but_not_for_ever() {
+    async fn the_stream_waits_for_a_slow_destination_but_not_forever() {
         let (fan_out, feeds) = FanOut::new(3, PATIENCE);
         let mut feeds = feeds.into_iter();
         let (fast, mut slow, mut stalled) =

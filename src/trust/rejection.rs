@@ -63,7 +63,7 @@ pub enum Reason {
     UntrustedLog(String),
     /// No trusted timestamp or log entry proves when it was made.
     NoTrustedTime(String),
-    /// It uses something that this program cannot verify.
+    /// It uses a feature that this program cannot verify.
     Unsupported(String),
     /// Notation refuses it.
     RefusedByNotation(String),
@@ -152,7 +152,7 @@ impl fmt::Display for Reason {
 }
 
 impl Reason {
-    /// How far the signature got: of several that are rejected, the remedy for the one that got furthest helps most.
+    /// How many checks the signature passed: the remedy for the one that came closest helps most.
     pub(super) const fn progress(&self) -> u8 {
         match self {
             Self::Unreadable(_) | Self::Unsupported(_) => 0,

@@ -54,7 +54,7 @@ pub enum Signer {
         /// An email address or a URI.
         #[serde(rename = "identity")]
         subject: String,
-        /// Who vouched for it.
+        /// The issuer that vouched for it.
         issuer: String,
     },
     /// The owner of a certificate, according to notation.
@@ -115,7 +115,7 @@ impl Verdict {
     }
 }
 
-/// What to do about the signature that came closest: the last steps of verification say most about what to change.
+/// What to do about the signature that came closest, which says most about what to change.
 fn advice(rejections: &[Rejection]) -> Option<String> {
     rejections
         .iter()

@@ -46,7 +46,7 @@ impl Verifier {
         Self::with_files(policy, TrustFiles::default())
     }
 
-    /// The same; some of what the policy names is among these files.
+    /// Reads them, taking those that are among `files` from there.
     pub(crate) fn with_files(policy: Policy, files: TrustFiles) -> Result<Self, Failure> {
         let by_notation = policy.rules.iter().map(|rule| match &rule.requirement {
             Requirement::Notation(required) => NotationTrust::load(required, &files).map(Some),
@@ -62,7 +62,7 @@ impl Verifier {
         Ok(Self { policy, accepted, notation: None })
     }
 
-    /// The same; this program verifies signatures of the Notary Project.
+    /// Verifies signatures of the Notary Project with this program.
     #[must_use]
     pub(crate) fn with_notation(self, program: Arc<dyn NotationProgram>) -> Self {
         Self { notation: Some(program), ..self }
@@ -82,7 +82,7 @@ impl Verifier {
         }
     }
 
-    /// Has notation verify one signature.
+    /// Lets notation verify one signature.
     pub(crate) async fn ask_notation(&self, question: NotationQuestion<'_>) -> NotationAnswer {
         match &self.notation {
             Some(program) => program.verify(question).await,

@@ -91,7 +91,7 @@ pub(crate) use self::{
     layout::Layout,
     open::layout_below,
     output::{Output, with_suffix},
-    signature::{SUFFIX as SIGNATURE_SUFFIX, beside as signatures_beside},
+    signature::{SUFFIX as SIGNATURE_SUFFIX, signature_files},
     slices::Slices,
     storage::Storage,
     unread::UnreadLayout,

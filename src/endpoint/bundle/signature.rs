@@ -45,7 +45,7 @@ pub(super) fn check(required: Option<&IndexSignature>, index: &[u8]) -> Result<(
 
 /// Where the signature of this file or folder may be: beside it, and for a volume or the index of volumes under the name
 /// of the whole bundle.
-pub(crate) fn beside(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn signature_files(path: &Path) -> Vec<PathBuf> {
     // Without the slash at the end of a folder.
     let path: PathBuf = path.components().collect();
     let name = path.to_string_lossy();
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_set_of_volumes_has_one_signature() {
         let shown = |path: &str| {
-            let names = beside(Path::new(path)).into_iter();
+            let names = signature_files(Path::new(path)).into_iter();
             names.map(|path| path.display().to_string()).collect::<Vec<_>>()
         };
         assert_eq!(shown("a/b.tar"), ["a/b.tar.sig"]);

@@ -1,8 +1,6 @@
 //! Runs Helm: where, with which environment, and within which bounds.
 
-use std::{
-    ffi::OsStr, fs::Permissions, io, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Stdio,
-};
+use std::{fs::Permissions, io, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Stdio};
 
 use tempfile::TempDir;
 use tokio::{
@@ -12,11 +10,11 @@ use tokio::{
 use url::Url;
 
 use super::{super::EnumerateError, ChartOptions, secrets};
-use crate::error::{escape, without_temporary_name};
+use crate::error::{escape, withhold_secrets, without_temporary_name};
 
 /// More than any chart renders to.
 const LARGEST_OUTPUT: u64 = 256 * 1024 * 1024;
-/// What is kept of Helm's complaints.
+/// How much of Helm's error message is kept.
 const LARGEST_MESSAGE: u64 = 64 * 1024;
 /// Shorter values are left in messages: removing every `1` from a text would make it unreadable.
 const SHORTEST_SECRET: usize = 4;
@@ -25,12 +23,12 @@ const SHORTEST_SECRET: usize = 4;
 pub(super) struct Helm {
     program: PathBuf,
     workspace: TempDir,
-    /// What is taken out of its messages.
+    /// Texts to remove from its messages.
     secrets: Vec<String>,
 }
 
 impl Helm {
-    /// Prepares the folder; whether Helm is there shows when it is run.
+    /// Prepares the folder. Whether Helm is installed shows when it runs.
     pub(super) fn new(options: &ChartOptions) -> Result<Self, EnumerateError> {
         let program = match &options.helm {
             // The working folder changes, so a relative path would come to mean something else.
@@ -74,7 +72,7 @@ impl Helm {
     ) -> Result<String, EnumerateError> {
         let mut child = self.spawn(&arguments, standard_input.is_some())?;
         let unusable = |source| EnumerateError::HelmUnusable { program: self.program.clone(), source };
-        let (output, message) = talk(&mut child, standard_input).await.map_err(|source| {
+        let (output, message) = feed_and_collect(&mut child, standard_input).await.map_err(|source| {
             if source.kind() == io::ErrorKind::FileTooLarge {
                 EnumerateError::HelmOutput { operation, reason: source.to_string() }
             } else {
@@ -99,11 +97,7 @@ impl Helm {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        for (name, _) in std::env::vars_os() {
-            if is_ours(&name) {
-                command.env_remove(name);
-            }
-        }
+        withhold_secrets(&mut command);
         command.spawn().map_err(|source| {
             let program = self.program.clone();
             if source.kind() == io::ErrorKind::NotFound {
@@ -114,7 +108,7 @@ impl Helm {
         })
     }
 
-    /// Helm's complaint from `Error:` on, without blank lines and without the values that were set.
+    /// Helm's error message from `Error:` on, without blank lines and without the values that were set.
     fn readable(&self, message: &[u8]) -> String {
         let mut text = String::from_utf8_lossy(message).into_owned();
         for secret in &self.secrets {
@@ -137,14 +131,11 @@ fn chart_passwords(options: &ChartOptions) -> Vec<String> {
     in_urls.chain(attached).chain(separate).collect()
 }
 
-/// The license and this program's own settings, which hold credentials, never reach Helm.
-fn is_ours(name: &OsStr) -> bool {
-    let name = name.as_encoded_bytes();
-    name == b"THORAS_LICENSE" || name == b"THORAS_LICENSE_FILE" || name.starts_with(b"THORAS_MIRROR_")
-}
-
-/// Feeds standard input and drains both outputs at once, so that no full pipe can stop Helm.
-async fn talk(child: &mut Child, standard_input: Option<Vec<u8>>) -> io::Result<(Vec<u8>, Vec<u8>)> {
+/// Feeds standard input and reads both outputs concurrently, so that no full pipe blocks Helm.
+async fn feed_and_collect(
+    child: &mut Child,
+    standard_input: Option<Vec<u8>>,
+) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let (input, output, message) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let feed = async {
         if let (Some(mut pipe), Some(bytes)) = (input, standard_input) {
@@ -160,7 +151,7 @@ async fn talk(child: &mut Child, standard_input: Option<Vec<u8>>) -> io::Result<
         }
         Ok(output)
     };
-    let complain = async {
+    let drain_message = async {
         let mut message = message;
         let kept = read_at_most(message.as_mut(), LARGEST_MESSAGE).await?;
         if let Some(rest) = &mut message {
@@ -168,7 +159,7 @@ async fn talk(child: &mut Child, standard_input: Option<Vec<u8>>) -> io::Result<
         }
         Ok(kept)
     };
-    let ((), output, kept) = tokio::try_join!(feed, collect, complain)?;
+    let ((), output, kept) = tokio::try_join!(feed, collect, drain_message)?;
     Ok((output, kept))
 }
 
@@ -196,17 +187,6 @@ mod tests {
 at line x"
         );
         assert_eq!(helm.readable(b""), "it printed no message");
-    }
-
-    #[test]
-    fn credentials_are_recognized() {
-        for name in ["THORAS_LICENSE", "THORAS_LICENSE_FILE", "THORAS_MIRROR_TO_PASSWORD", "THORAS_MIRROR_X"]
-        {
-            assert!(is_ours(OsStr::new(name)), "{name}");
-        }
-        for name in ["THORAS_LICENSES", "HELM_CACHE_HOME", "PATH"] {
-            assert!(!is_ours(OsStr::new(name)), "{name}");
-        }
     }
 
     #[test]

@@ -10,8 +10,7 @@ use tokio::process::Command;
 
 use super::{CheckResult, DoctorCheck};
 use crate::{
-    endpoint::registry::auth::helper::withhold_secrets,
-    error::{Failure, Kind},
+    error::{Failure, Kind, withhold_secrets},
     lock::LockFile,
 };
 

@@ -28,7 +28,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         wanted.mirrored_in(has_image.then_some((&*self.destination, &image.repository)))
     }
 
-    /// The state at the destination of everything that is attached to the image. Makes no request if that is nothing.
+    /// The state at the destination of everything that is attached to the image. Makes no request if nothing is attached.
     pub(super) async fn attached(&self, image: &Mapping, graph: &Graph) -> Result<Vec<AttachedState>, Error> {
         let wanted: Vec<AttachedManifest> = graph.attached.iter().map(Attached::record).collect();
         let tagged = graph.attached.iter().filter(|attached| attached.tag().is_some());

@@ -1,4 +1,4 @@
-//! The last stage: what was read back from the destination is what was to be there.
+//! The last stage: compares what was read back from the destination with what was pushed.
 
 use super::{Stopped, attached};
 use crate::{

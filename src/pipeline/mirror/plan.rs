@@ -23,11 +23,11 @@ use crate::{
 /// How many blobs of an image are checked concurrently.
 const CHECKED_AT_ONCE: usize = 16;
 
-/// What is to be done for an image.
+/// What an image needs.
 pub(super) struct Planned {
     /// The claims on its blobs; `None` in a dry run.
     pub(super) admitted: Option<Admitted>,
-    /// Whether nothing is to be done.
+    /// Whether it needs nothing.
     pub(super) idle: bool,
     pub(super) bytes: Bytes,
     /// In a dry run.

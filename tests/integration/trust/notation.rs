@@ -256,7 +256,7 @@ fn fake(folder: &Path, script: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn without_notation_a_signed_image_is_not_copied_and_the_reason_is_said() {
+async fn without_notation_a_signed_image_is_not_copied_and_the_reason_is_reported() {
     let site = Site::new().await;
     let image = site.court.push("app").await;
     site.notation.sign("key", &site.court.image("app", &image)).await;

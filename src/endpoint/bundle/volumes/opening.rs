@@ -48,7 +48,7 @@ pub(crate) fn open(paths: &[PathBuf]) -> Result<OpenedFiles, BundleError> {
         paths.iter().cloned().partition(|path| is_index(path));
     let mut candidates = files.iter().map(|path| Candidate::open(path)).collect::<Result<Vec<_>, _>>()?;
     let found = if indexes.is_empty() {
-        beside(&mut candidates)?
+        indexes_in_same_folders(&mut candidates)?
     } else {
         let read = |path: &PathBuf| Ok((path.clone(), read_index(path)?));
         indexes.iter().map(read).collect::<Result<Vec<_>, VolumeError>>()?
@@ -147,7 +147,7 @@ fn hash(file: &mut File) -> io::Result<Digest> {
 }
 
 /// The indexes in the same folders that describe any of the files.
-fn beside(candidates: &mut [Candidate]) -> Result<Vec<(PathBuf, VolumeSet)>, BundleError> {
+fn indexes_in_same_folders(candidates: &mut [Candidate]) -> Result<Vec<(PathBuf, VolumeSet)>, BundleError> {
     let folder = |path: &Path| match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),

@@ -78,7 +78,7 @@ impl Credentials {
         self
     }
 
-    /// Adds the content of `--authfile` (see [`authfile::read`]).
+    /// Adds the content of `--authfile` (see [`super::authfile::read`]).
     #[must_use]
     pub fn with_authfile(mut self, config: DockerConfig) -> Self {
         self.authfile = Some(config);

@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashMap,
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -26,6 +26,7 @@ use super::{
     super::message_text::says_no_credential,
     credential::{Credential, CredentialError},
 };
+use crate::error::withhold_secrets;
 
 /// Long enough for a helper with a device login, short enough for a pipeline.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -36,9 +37,6 @@ const ANSWER_LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 const LONGEST_ANSWER: u64 = 256 * 1024;
 const LONGEST_MESSAGE: usize = 300;
-
-/// Prefixes of the variables that may hold the license or the destination's password.
-const OUR_VARIABLES: [&str; 2] = ["THORAS_LICENSE", "THORAS_MIRROR_"];
 
 type HelperAnswer = Result<Option<Credential>, CredentialError>;
 
@@ -186,7 +184,7 @@ impl Helpers {
             }
             _ => failed(format!("it cannot be started: {error}")),
         })?;
-        tokio::time::timeout(self.time_limit, converse(child, input))
+        tokio::time::timeout(self.time_limit, feed_and_collect(child, input))
             .await
             .map_err(|_| failed(format!("no answer within {} seconds", self.time_limit.as_secs())))?
             .map_err(|error| failed(format!("cannot communicate with it: {error}")))
@@ -220,7 +218,7 @@ impl Drop for Group {
 
 /// Sends the input and collects the output. Reads both streams concurrently so that neither blocks. On a timeout this
 /// future is dropped, which kills the helper.
-async fn converse(child: Child, input: &str) -> std::io::Result<Output> {
+async fn feed_and_collect(child: Child, input: &str) -> std::io::Result<Output> {
     let mut group = Group(child);
     let child = &mut group.0;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -280,21 +278,6 @@ fn shown(message: &str) -> String {
 fn is_program_name(name: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-}
-
-/// Removes our secrets from the environment of another program.
-pub(crate) fn withhold_secrets(command: &mut Command) {
-    for (name, _) in std::env::vars_os() {
-        if is_ours(&name) {
-            command.env_remove(&name);
-        }
-    }
-}
-
-/// Whether a variable may hold one of our secrets.
-fn is_ours(name: &OsStr) -> bool {
-    let name = name.to_string_lossy();
-    OUR_VARIABLES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]

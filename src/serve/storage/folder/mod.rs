@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_elses_folder_is_refused_untouched() {
+    fn a_folder_with_other_content_is_refused_and_left_unchanged() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("thesis.doc"), "x").unwrap();
         assert!(matches!(FolderStorage::open_writable(root.path()), Err(StorageError::NotOurs(_))));
