@@ -31,10 +31,11 @@ const PIECE: usize = 256 * 1024;
 impl Job<'_> {
     /// Imports from standard input.
     pub(super) async fn standard_input(&self, places: &[Place<'_>]) -> Result<Vec<Imported>, Failure> {
+        let earlier = self.earlier_lock();
         let mut incoming =
             Incoming::new(input()?).signed_by(signing::of_bundle(self.request.signed.as_ref(), &[])?);
-        let (bundle, kept, next) = incoming.head().await.map_err(|error| error.failure())?;
-        let plans = self.plans(&bundle, places)?;
+        let (mut bundle, kept, next) = incoming.head().await.map_err(|error| error.failure())?;
+        let plans = self.plans(&mut bundle, earlier, places)?;
         let mut receivers = Vec::new();
         for (mut plan, place) in plans.into_iter().zip(places) {
             let (base, failure) = only_here(self.base(&bundle, &mut plan, place).await, places.len())?;
@@ -54,7 +55,7 @@ impl Job<'_> {
         self.receive(&mut receivers, &mut incoming.blobs(kept, next)).await?;
         let received = receivers.into_iter().map(|receiver| self.received(receiver, &bundle));
         let planned = received.collect::<Result<Vec<_>, _>>()?;
-        let bundle = bundle.with_names(names_in_bundle(&planned));
+        let bundle = bundle.into_source(names_in_bundle(&planned));
         Ok(self.mirror(Arc::new(bundle), planned, places).await)
     }
 
