@@ -1,43 +1,36 @@
 //! A source whose images have been resolved: manifests and small configs are in memory, every tag is pinned to its digest,
 //! and what is attached to an image is what was attached when it was resolved.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 
 use super::{BlobStream, Error, Source, bundle::Draft, forward};
-use crate::{
-    graph::Graph,
-    oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target},
-};
+use crate::oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target};
 
 /// See the module documentation.
 #[derive(Debug)]
 pub(crate) struct PinnedSource<S> {
     inner: Arc<S>,
     roots: HashMap<(Repository, Target), Digest>,
-    manifests: Arc<HashMap<Digest, RawManifest>>,
-    configs: HashMap<Digest, Bytes>,
+    manifests: Arc<BTreeMap<Digest, RawManifest>>,
+    configs: Arc<HashMap<Digest, Bytes>>,
     attached: Arc<HashMap<(Repository, Digest), Vec<Attachment>>>,
 }
 
 impl<S: Source> PinnedSource<S> {
-    /// `images` are all images that will be read. The draft of their bundle has their manifests, and what is attached to
-    /// them.
-    pub(crate) fn new<'a>(
-        inner: Arc<S>,
-        draft: &Draft,
-        images: impl IntoIterator<Item = (&'a Reference, &'a Graph)>,
-    ) -> Self {
-        let (mut roots, mut configs) = (HashMap::new(), HashMap::new());
-        for (reference, graph) in images {
-            let key = (reference.repository().clone(), reference.target());
-            roots.extend(graph.root().map(|root| (key, root.descriptor.digest.clone())));
-            configs.extend(graph.configs.clone());
-        }
+    /// Reads the images of this draft.
+    pub(crate) fn new(inner: Arc<S>, draft: &Draft) -> Self {
+        let root = |(reference, root): &(Reference, Digest)| {
+            ((reference.repository().clone(), reference.target()), root.clone())
+        };
+        let roots = draft.images().iter().map(root).collect();
         let (manifests, attached) = (Arc::clone(&draft.manifests), Arc::clone(&draft.attached));
-        Self { inner, roots, manifests, configs, attached }
+        Self { inner, roots, manifests, configs: Arc::clone(&draft.configs), attached }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    io,
     path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -41,9 +42,12 @@ impl PendingLock {
         lock().and_then(|lock| file.write(&lock).map_err(|error| error.failure())).err()
     }
 
-    /// Writes the bytes of a lock, and returns the failure if that fails.
-    pub(super) fn write_bytes(self, lock: &[u8]) -> Option<Failure> {
-        self.0?.write_bytes(lock).map_err(|error| error.failure()).err()
+    /// Writes the bytes of a lock piece by piece, and returns the failure if that fails.
+    pub(super) fn write_pieces(
+        self,
+        lock: impl Iterator<Item = io::Result<bytes::Bytes>>,
+    ) -> Option<Failure> {
+        self.0?.write_pieces(lock).map_err(|error| error.failure()).err()
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use rustix::fs::OFlags;
 
 use super::{error::LockError, model::Lock, parse};
@@ -99,9 +100,12 @@ impl LockFile {
         self.write_with(|out| lock.write_to(out))
     }
 
-    /// Writes the bytes of a lock and renames it into place.
-    pub(crate) fn write_bytes(self, lock: &[u8]) -> Result<(), LockError> {
-        self.write_with(|out| out.write_all(lock))
+    /// Writes the bytes of a lock piece by piece and renames it into place.
+    pub(crate) fn write_pieces(
+        self,
+        mut lock: impl Iterator<Item = io::Result<Bytes>>,
+    ) -> Result<(), LockError> {
+        self.write_with(|out| lock.try_for_each(|piece| out.write_all(&piece?)))
     }
 
     fn write_with(

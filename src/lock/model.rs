@@ -207,9 +207,23 @@ impl Lock {
     }
 
     /// Writes the lock's file piece by piece: a lock of 10,000 images has 16 MB.
-    pub(super) fn write_to(&self, mut out: impl io::Write) -> io::Result<()> {
+    pub(crate) fn write_to(&self, mut out: impl io::Write) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut out, self)?;
         out.write_all(b"\n")
+    }
+
+    /// The digests of all blobs and platforms.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = Digest> {
+        let platforms = self.images.iter().flat_map(|image| &image.platforms);
+        self.blobs.keys().chain(platforms.map(|platform| &platform.digest)).cloned()
+    }
+
+    /// Frees the contents of the images: platforms, blobs and attached manifests. Names and digests remain.
+    pub(crate) fn forget_contents(&mut self) {
+        self.blobs = BTreeMap::new();
+        for image in &mut self.images {
+            (image.platforms, image.blobs, image.attached) = Default::default();
+        }
     }
 
     /// The naming rule for `to`: that of the destination, or for a new destination that of the first.

@@ -127,6 +127,7 @@ impl Lock {
                 return Err(Contradiction::ImageTwice(image.source.to_string()));
             }
         }
+        self.images.shrink_to_fit();
         let copies = self.images.iter().flat_map(|image| &image.destinations);
         let used: HashSet<Option<&str>> = copies.map(|copy| copy.to.as_deref()).collect();
         let unused = destinations.iter().find(|to| !used.contains(*to)).filter(|_| !self.images.is_empty());

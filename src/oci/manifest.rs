@@ -52,6 +52,20 @@ pub enum Contents {
 }
 
 impl Contents {
+    /// Makes the digests of what it references share memory with equal ones, if there are any.
+    pub(crate) fn sharing<'a>(mut self, equal: impl Fn(&Digest) -> Option<&'a Digest>) -> Self {
+        let (many, one) = match &mut self {
+            Self::Index { manifests, .. } => (manifests, None),
+            Self::Image { layers, config, .. } => (layers, Some(config)),
+        };
+        for descriptor in many.iter_mut().chain(one) {
+            if let Some(digest) = equal(&descriptor.digest) {
+                descriptor.digest = digest.clone();
+            }
+        }
+        self
+    }
+
     /// Makes the digest of its subject share memory with this one, if they are equal: a manifest may be the subject of
     /// thousands.
     pub(crate) fn share_subject(&mut self, digest: &Digest) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::PlannedRequests;
 use crate::{
     error::{Failure, Kind},
-    graph::{Attached, AttachedCounts, AttachedManifest, Graph, PlatformManifest},
+    graph::{Attached, AttachedCounts, AttachedManifest, Graph, KeptManifests, PlatformManifest},
     oci::{ArtifactKind, Digest, Mapping, MediaType, Platform, Reference, Repository},
     problem::Problem,
     trust::Signer,
@@ -21,6 +21,8 @@ pub struct Mirrored {
     pub content: ImageContent,
     /// Its manifests and blobs, if they are known and were asked for.
     pub graph: Option<Box<Graph>>,
+    /// Its manifests, if they are known and were asked for.
+    pub manifests: Option<Box<KeptManifests>>,
     /// The repository that must be created before this image can be pushed.
     pub missing_repository: Option<Repository>,
 }
@@ -28,7 +30,8 @@ pub struct Mirrored {
 /// An image without content.
 impl From<ImageOutcome> for Mirrored {
     fn from(outcome: ImageOutcome) -> Self {
-        Self { outcome, content: ImageContent::default(), graph: None, missing_repository: None }
+        let content = ImageContent::default();
+        Self { outcome, content, graph: None, manifests: None, missing_repository: None }
     }
 }
 

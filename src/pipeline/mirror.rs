@@ -61,6 +61,8 @@ pub struct Options {
     pub manifest_bytes: ManifestBytes,
     /// Return the graph of every image. Otherwise it is dropped when the image is done.
     pub keep_graphs: bool,
+    /// Return the manifests of every image.
+    pub keep_manifests: bool,
     /// Which signatures, attestations and other attached manifests are copied with an image.
     pub referrers: ReferrerSelection,
     /// The attached manifests to copy with each image, instead of those that the source lists.
@@ -92,6 +94,7 @@ impl Default for Options {
             foreign_layers: ForeignLayers::default(),
             manifest_bytes: ManifestBytes::default(),
             keep_graphs: false,
+            keep_manifests: false,
             referrers: ReferrerSelection::default(),
             recorded: None,
             overwrite: true,
@@ -138,8 +141,9 @@ pub async fn mirror<S: Source, D: Destination>(
             None => break,
         }
     }
-    let images = mappings.iter().zip(ended);
-    images.map(|(image, ended)| ended.unwrap_or_else(|| Mirrored::lost(image))).collect()
+    // In this order, the results stay where they are in memory.
+    let images = ended.into_iter().zip(&mappings);
+    images.map(|(ended, image)| ended.unwrap_or_else(|| Mirrored::lost(image))).collect()
 }
 
 struct Run<S, D> {

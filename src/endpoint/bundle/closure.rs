@@ -3,13 +3,16 @@
 //! Manifests may come in any order, even a child before its parent. Once every referenced manifest is known, so are the
 //! blobs and their sizes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
 use super::error::BundleError;
 use crate::{
-    graph::{self, ForeignLayers, Graph, Relation, Successor},
+    graph::{self, ForeignLayers, KeptManifests, Relation, Successor},
     oci::{
         Contents, Descriptor, Digest, RawManifest, Sizes,
         manifest::{LARGEST_MANIFEST, ManifestError},
@@ -31,11 +34,11 @@ pub(crate) struct Closure {
     /// The known manifests.
     pub(crate) manifests: BTreeMap<Digest, RawManifest>,
     /// The configs, by digest.
-    pub(crate) configs: BTreeMap<Digest, Descriptor>,
+    pub(crate) configs: BTreeMap<Digest, Arc<Descriptor>>,
     /// The layers that are not also configs, by digest.
-    pub(crate) layers: BTreeMap<Digest, Descriptor>,
+    pub(crate) layers: BTreeMap<Digest, Arc<Descriptor>>,
     /// The blobs of [`Closure::early_roots`], by digest: they come before all others.
-    early: BTreeMap<Digest, Descriptor>,
+    early: BTreeMap<Digest, Arc<Descriptor>>,
     early_roots: HashSet<Digest>,
     /// The manifests that are invalid.
     pub(crate) damaged: BTreeMap<Digest, ManifestError>,
@@ -45,6 +48,8 @@ pub(crate) struct Closure {
     wanted: HashSet<Digest>,
     /// Bytes that came and that no index references yet.
     unclaimed: HashMap<Digest, Bytes>,
+    /// Digests that are in memory anyway: equal ones share it.
+    named: BTreeSet<Digest>,
     bytes: u64,
     sizes: Sizes,
     most_bytes: u64,
@@ -61,19 +66,32 @@ impl Closure {
         Self { foreign_layers, wanted, most_bytes, ..Self::default() }
     }
 
-    /// The closure of these complete images, whose graphs hold the bytes of all manifests.
-    pub(crate) fn of_graphs<'a>(
-        graphs: impl IntoIterator<Item = &'a Graph>,
-        foreign_layers: ForeignLayers,
-    ) -> Self {
-        let mut closure = Self { foreign_layers, ..Self::default() };
-        for node in graphs.into_iter().flat_map(Graph::manifests) {
-            if let Some(manifest) = &node.manifest {
-                closure.reach(manifest.clone(), &node.contents);
+    /// A closure of complete images: see [`Closure::add_complete`].
+    pub(crate) fn of_complete(foreign_layers: ForeignLayers) -> Self {
+        Self { foreign_layers, ..Self::default() }
+    }
+
+    /// Adds the manifests of a complete image, all of which are valid.
+    pub(crate) fn add_complete(&mut self, image: &KeptManifests) {
+        for manifest in &image.manifests {
+            if !self.manifests.contains_key(manifest.digest())
+                && let Ok(contents) = manifest.contents()
+            {
+                self.reach(manifest.clone(), &contents);
             }
         }
-        closure.wanted.clear();
-        closure
+        self.wanted.clear();
+    }
+
+    /// Frees what only [`Closure::add`] needs.
+    pub(crate) fn finish(&mut self) {
+        (self.sizes, self.unclaimed, self.named) = Default::default();
+        self.wanted.shrink_to_fit();
+    }
+
+    /// Frees the configs and layers.
+    pub(crate) fn forget_blobs(&mut self) {
+        (self.configs, self.layers, self.early) = Default::default();
     }
 
     /// Starts with the roots of an index. Fails if it gives one of them two sizes.
@@ -90,6 +108,11 @@ impl Closure {
     /// its manifests come.
     pub(crate) fn with_early_roots(self, roots: impl IntoIterator<Item = Digest>) -> Self {
         Self { early_roots: roots.into_iter().collect(), ..self }
+    }
+
+    /// The same closure, in which digests share the memory of equal ones among these.
+    pub(crate) fn sharing(self, named: impl IntoIterator<Item = Digest>) -> Self {
+        Self { named: named.into_iter().collect(), ..self }
     }
 
     /// Whether this is a blob that comes before all others.
@@ -133,6 +156,7 @@ impl Closure {
             self.wanted.remove(&digest);
             let read = RawManifest::read(None, bytes, Some(&digest))
                 .and_then(|manifest| Ok((manifest.contents()?, manifest)))
+                .map(|(contents, manifest)| (contents.sharing(|digest| self.named.get(digest)), manifest))
                 .and_then(|(contents, manifest)| {
                     let referenced = graph::successors(&contents).map(|successor| successor.descriptor);
                     self.sizes.add(referenced)?;
@@ -166,15 +190,15 @@ impl Closure {
                     }
                 }
                 Relation::Config | Relation::Layer if is_early => {
-                    self.early.insert(digest.clone(), descriptor.clone());
+                    self.early.insert(digest.clone(), Arc::new(descriptor.clone()));
                 }
                 Relation::Config => {
                     self.layers.remove(digest);
-                    self.configs.insert(digest.clone(), descriptor.clone());
+                    self.configs.insert(digest.clone(), Arc::new(descriptor.clone()));
                 }
                 Relation::Layer => {
                     if self.foreign_layers.admit(descriptor) && !self.configs.contains_key(digest) {
-                        self.layers.insert(digest.clone(), descriptor.clone());
+                        self.layers.insert(digest.clone(), Arc::new(descriptor.clone()));
                     }
                 }
             }
@@ -183,7 +207,7 @@ impl Closure {
     }
 
     /// Configs and layers, each once.
-    pub(crate) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = &Arc<Descriptor>> {
         let others = self.configs.values().chain(self.layers.values());
         self.early.values().chain(others.filter(|blob| !self.early.contains_key(&blob.digest)))
     }

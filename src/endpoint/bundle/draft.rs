@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::{
     attachments::ReferrerFields,
     closure::Closure,
+    content::Content,
     error::BundleError,
     hashing::{self, Meter},
     index,
@@ -24,16 +25,16 @@ use super::{
     volumes::{Volume, VolumeSet},
 };
 use crate::{
-    graph::{ForeignLayers, Graph, Node},
+    graph::{ForeignLayers, Graph, KeptManifests},
     lock::{Lock, LockedImage},
-    oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target},
+    oci::{Attachment, Descriptor, Digest, Link, RawManifest, Reference, Repository, Target},
 };
 
 /// The planned content of a bundle.
 #[derive(Debug)]
 pub struct Draft {
     pub(crate) layout: Layout,
-    pub(crate) manifests: Arc<HashMap<Digest, RawManifest>>,
+    pub(crate) manifests: Arc<BTreeMap<Digest, RawManifest>>,
     pub(crate) roots: HashMap<(Repository, Target), Digest>,
     /// What is attached to the manifests of each repository.
     pub(crate) attached: Arc<HashMap<(Repository, Digest), Vec<Attachment>>>,
@@ -41,51 +42,100 @@ pub struct Draft {
     pub(crate) absent: HashMap<Digest, u64>,
     /// Those of them that are configs which name a platform: a check of the bundle reads them.
     pub(crate) absent_configs: HashMap<Digest, Bytes>,
+    /// Small configs that were read to learn a platform.
+    pub(crate) configs: Arc<HashMap<Digest, Bytes>>,
     /// Blobs of the trust files, which are known from the beginning.
     pub(crate) trust_blobs: BTreeMap<Digest, Bytes>,
     images: Vec<(Reference, Digest)>,
     index: Bytes,
-    lock: Bytes,
+    lock: Content,
     id: Digest,
 }
 
-/// The bytes of `index.json`: the images, then what is attached to them, and whom to trust.
-fn index_of(
-    images: &[(&Reference, &Graph)],
-    roots: &[(&Reference, Descriptor)],
-    trust: Option<&TrustArtifact>,
-    lock: &Digest,
-) -> Vec<u8> {
-    let attached = || {
-        images
-            .iter()
-            .flat_map(|(reference, graph)| graph.attached.iter().map(move |found| (*reference, found)))
-    };
-    // A tag attaches it: as a tag of the same repository.
-    let tagged: Vec<(Reference, Descriptor)> = attached()
-        .filter_map(|(reference, found)| {
-            let tag = Reference::tagged(reference.repository().clone(), found.tag()?).ok()?;
-            Some((tag, bare(&found.node)))
-        })
-        .collect();
-    let referrers: Vec<(Descriptor, ReferrerFields)> = attached()
-        .filter(|(_, found)| found.tag().is_none())
-        .filter_map(|(_, found)| {
-            let manifest = found.node.manifest.as_ref()?;
-            Some((bare(&found.node), ReferrerFields::of(manifest)))
-        })
-        .chain(trust.map(TrustArtifact::entry))
-        .collect();
-    let named = roots.iter().map(|(reference, root)| (*reference, root));
-    let named = named.chain(tagged.iter().map(|(tag, root)| (tag, root)));
-    let referrers = referrers.iter().map(|(descriptor, fields)| (descriptor, fields));
-    index::write_with_referrers(named, referrers, Some(lock))
+/// What a bundle needs of the images in it, whose manifests can be dropped one by one.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    roots: Vec<(Reference, Descriptor)>,
+    attached: Vec<FoundAttached>,
+    /// Small configs that were read to learn a platform.
+    configs: HashMap<Digest, Bytes>,
+    closure: Closure,
 }
 
-/// A manifest's descriptor, whatever its parent says about it.
-fn bare(node: &Node) -> Descriptor {
-    let Descriptor { digest, size, .. } = node.descriptor.clone();
-    Descriptor::new(node.media_type.clone(), digest, size)
+/// A manifest that is attached to something in a repository.
+#[derive(Debug)]
+struct FoundAttached {
+    repository: Repository,
+    subject: Digest,
+    attachment: Attachment,
+    /// Its own descriptor, whatever its parent says about it.
+    descriptor: Descriptor,
+    /// What the index says about it, unless a tag attaches it.
+    fields: Option<ReferrerFields>,
+}
+
+impl FoundAttached {
+    fn new(
+        reference: &Reference,
+        (subject, attachment): &(Digest, Attachment),
+        image: &KeptManifests,
+    ) -> Self {
+        let manifest = image.get(&attachment.descriptor.digest);
+        let is_tagged = matches!(attachment.link, Link::Tag(_));
+        Self {
+            repository: reference.repository().clone(),
+            subject: subject.clone(),
+            attachment: attachment.clone(),
+            descriptor: manifest.map_or_else(|| attachment.descriptor.clone(), RawManifest::descriptor),
+            fields: manifest.filter(|_| !is_tagged).map(ReferrerFields::of),
+        }
+    }
+
+    fn tag(&self) -> Option<&str> {
+        match &self.attachment.link {
+            Link::Tag(tag) => Some(tag),
+            Link::Subject => None,
+        }
+    }
+}
+
+impl Gathered {
+    /// Nothing yet.
+    pub(crate) fn new(foreign_layers: ForeignLayers) -> Self {
+        let closure = Closure::of_complete(foreign_layers);
+        Self { roots: Vec::new(), attached: Vec::new(), configs: HashMap::new(), closure }
+    }
+
+    /// Adds a complete image.
+    pub(crate) fn add(&mut self, reference: &Reference, image: &KeptManifests) {
+        self.roots.push((reference.clone(), image.root.clone()));
+        let attached = image.attached.iter().map(|found| FoundAttached::new(reference, found, image));
+        self.attached.extend(attached);
+        self.configs.extend(image.configs.iter().cloned());
+        self.closure.add_complete(image);
+    }
+
+    /// The bytes of `index.json`: the images, then what is attached to them, and whom to trust.
+    fn index(&self, trust: Option<&TrustArtifact>, lock: Option<&Digest>) -> Vec<u8> {
+        // A tag attaches it: as a tag of the same repository.
+        let tagged: Vec<(Reference, &Descriptor)> = self
+            .attached
+            .iter()
+            .filter_map(|found| {
+                let tag = Reference::tagged(found.repository.clone(), found.tag()?).ok()?;
+                Some((tag, &found.descriptor))
+            })
+            .collect();
+        let trust = trust.map(TrustArtifact::entry);
+        let referrers = self
+            .attached
+            .iter()
+            .filter_map(|found| Some((&found.descriptor, found.fields.as_ref()?)))
+            .chain(trust.iter().map(|(descriptor, fields)| (descriptor, fields)));
+        let named = self.roots.iter().map(|(reference, root)| (reference, root));
+        let named = named.chain(tagged.iter().map(|(tag, root)| (tag, *root)));
+        index::write_with_referrers(named, referrers, lock)
+    }
 }
 
 /// An image's tag in a bundle: everything after the repository in its name, so that two images that share a tag stay
@@ -104,24 +154,27 @@ impl Draft {
     /// A bundle of these images. `absent` are blobs that its destination already has.
     #[must_use]
     pub fn new(images: &[(&Reference, &Graph)], lock: &Lock, absent: &HashSet<Digest>) -> Self {
-        let foreign_layers = lock.foreign_layers.into();
-        Self::with_trust(images, (lock.to_bytes().into(), foreign_layers), absent, None)
+        let mut gathered = Gathered::new(lock.foreign_layers.into());
+        for (reference, graph) in images {
+            if let Some(image) = KeptManifests::of(graph) {
+                gathered.add(reference, &image);
+            }
+        }
+        Self::with_trust(gathered, Content::of_lock(lock), absent, None)
     }
 
     /// The same, from the bytes of the lock, with files that say whom to trust. None of their blobs is left out.
     #[must_use]
     pub(crate) fn with_trust(
-        images: &[(&Reference, &Graph)],
-        (lock, foreign_layers): (Bytes, ForeignLayers),
+        gathered: Gathered,
+        lock: Content,
         absent: &HashSet<Digest>,
         trust: Option<&TrustArtifact>,
     ) -> Self {
-        let roots: Vec<(&Reference, Descriptor)> = images
-            .iter()
-            .filter_map(|(reference, graph)| Some((*reference, graph.root()?.descriptor.clone())))
-            .collect();
-        let index = Bytes::from(index_of(images, &roots, trust, &Digest::sha256(&lock)));
-        let mut closure = Closure::of_graphs(images.iter().map(|(_, graph)| *graph), foreign_layers);
+        // A temporary file that cannot be read any more: writing the bundle fails as well, and says why.
+        let lock_digest = lock.digest().ok();
+        let index = Bytes::from(gathered.index(trust, lock_digest.as_ref()));
+        let Gathered { roots, attached: found, configs, mut closure } = gathered;
         let trust_blobs = trust.map(|trust| trust.blobs.clone()).unwrap_or_default();
         if let Some(trust) = trust {
             closure.add_early(trust.manifest.clone());
@@ -130,38 +183,35 @@ impl Draft {
             absent.iter().filter(|digest| !trust_blobs.contains_key(*digest)).cloned().collect();
         let layout = Layout::new(&index, Some(&lock), &closure, &absent);
         let left_out = closure.blobs().filter(|blob| absent.contains(&blob.digest));
-        let configs = images.iter().flat_map(|(_, graph)| &graph.configs);
         let absent_configs = configs
+            .iter()
             .filter(|(digest, _)| absent.contains(*digest))
             .map(|(digest, bytes)| (digest.clone(), bytes.clone()))
             .collect();
         let absent = left_out.map(|blob| (blob.digest.clone(), blob.size)).collect();
-        let tagged = |(reference, root): &(&Reference, Descriptor)| {
+        let tagged = |(reference, root): &(Reference, Descriptor)| {
             ((reference.repository().clone(), Target::Tag(tag_of(reference))), root.digest.clone())
         };
         let mut named: HashMap<(Repository, Target), Digest> = roots.iter().map(tagged).collect();
         let mut attached: HashMap<(Repository, Digest), Vec<Attachment>> = HashMap::new();
-        for (reference, found) in images
-            .iter()
-            .flat_map(|(reference, graph)| graph.attached.iter().map(move |found| (reference, found)))
-        {
-            let repository = reference.repository();
-            let listed = attached.entry((repository.clone(), found.subject.clone())).or_default();
-            let attachment = found.attachment();
+        for found in found {
+            let tag = found.tag().map(|tag| (found.repository.clone(), Target::Tag(tag.to_owned())));
+            named.extend(tag.map(|tag| (tag, found.descriptor.digest.clone())));
+            let FoundAttached { repository, subject, attachment, .. } = found;
+            let listed = attached.entry((repository, subject)).or_default();
             if !listed.contains(&attachment) {
                 listed.push(attachment);
             }
-            let tag = found.tag().map(|tag| (repository.clone(), Target::Tag(tag.to_owned())));
-            named.extend(tag.map(|tag| (tag, found.digest().clone())));
         }
         Self {
             layout,
             attached: Arc::new(attached),
             absent,
             absent_configs,
+            configs: Arc::new(configs),
             trust_blobs,
-            manifests: Arc::new(closure.manifests.into_iter().collect()),
-            images: roots.iter().map(|(name, root)| ((*name).clone(), root.digest.clone())).collect(),
+            manifests: Arc::new(closure.manifests),
+            images: roots.into_iter().map(|(name, root)| (name, root.digest)).collect(),
             roots: named,
             id: Digest::sha256(&index),
             index,
@@ -183,7 +233,7 @@ impl Draft {
 
     /// The bytes of its lock.
     #[must_use]
-    pub(crate) fn lock(&self) -> &Bytes {
+    pub(crate) fn lock(&self) -> &Content {
         &self.lock
     }
 

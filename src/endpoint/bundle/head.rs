@@ -1,15 +1,20 @@
 //! The head of a bundle: its index, lock and manifests, without its blobs.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
 use super::{
     attachments::Attachments,
     closure::Closure,
+    content::Content,
     error::BundleError,
     index::{self, Index, IndexEntry},
     layout::Layout,
+    storage::BlobReader,
     trust::is_trust_manifest,
 };
 use crate::{
@@ -35,7 +40,7 @@ pub struct Head {
     /// The lock, in bundles of this program.
     pub lock: Option<Lock>,
     index_bytes: Bytes,
-    lock_bytes: Option<Bytes>,
+    lock_content: Option<Content>,
     pub(crate) closure: Closure,
     pub(crate) attachments: Attachments,
 }
@@ -60,12 +65,15 @@ impl Head {
         let roots = index.images.iter().chain(&index.trust).map(|entry| &entry.root);
         let closure = Closure::of_roots(roots, foreign_layers)
             .map_err(|error| BundleError::Index(error.to_string()))?
-            .with_early_roots(index.trust.iter().map(|entry| entry.root.digest.clone()));
-        Ok(Self { index, lock, index_bytes, lock_bytes, closure, attachments: Attachments::default() })
+            .with_early_roots(index.trust.iter().map(|entry| entry.root.digest.clone()))
+            .sharing(lock.iter().flat_map(Lock::digests));
+        let lock_content = lock_bytes.map(Content::from);
+        Ok(Self { index, lock, index_bytes, lock_content, closure, attachments: Attachments::default() })
     }
 
     /// Tells images from what is attached to them, once all manifests are known.
     pub(crate) fn settle(&mut self) {
+        self.closure.finish();
         let manifests = &self.closure.manifests;
         let is_trust = |entry: &mut IndexEntry| {
             let is_nameless = entry.reference.is_none() && entry.label.is_none();
@@ -75,6 +83,15 @@ impl Head {
         let (attached, attachments) = Attachments::split(&mut self.index.images, &self.closure);
         self.index.attached.extend(attached);
         self.attachments = attachments;
+    }
+
+    /// Frees everything but the manifests and what is attached to them: all that the source of a copy reads.
+    pub(crate) fn forget_all_but_manifests(&mut self) {
+        self.lock = None;
+        self.index.images = Vec::new();
+        self.index.attached = Vec::new();
+        self.index_bytes = Bytes::new();
+        self.closure.forget_blobs();
     }
 
     /// A manifest that an image needs; `None` if it is missing.
@@ -91,6 +108,13 @@ impl Head {
         self.closure.foreign_layers
     }
 
+    /// Checks the lock as [`Head::check_lock`] does, and forgets what only that needs: the contents of its images.
+    pub(crate) fn check_and_slim_lock(&mut self) -> Result<(), BundleError> {
+        self.check_lock()?;
+        self.lock.iter_mut().for_each(Lock::forget_contents);
+        Ok(())
+    }
+
     /// Checks that the lock, if any, records the same images and blobs.
     pub(crate) fn check_lock(&self) -> Result<(), BundleError> {
         let Some(lock) = &self.lock else { return Ok(()) };
@@ -105,7 +129,7 @@ impl Head {
             return Err(BundleError::Disagreement { what: image.source.to_string() });
         }
         let other_size =
-            |blob: &&Descriptor| lock.blobs.get(&blob.digest).is_some_and(|size| *size != blob.size);
+            |blob: &&Arc<Descriptor>| lock.blobs.get(&blob.digest).is_some_and(|size| *size != blob.size);
         match self.closure.blobs().find(other_size) {
             Some(blob) => {
                 Err(BundleError::Disagreement { what: format!("the size of blob {}", blob.digest) })
@@ -153,9 +177,14 @@ impl Head {
         &self.index_bytes
     }
 
-    /// The bytes of the lock.
-    pub(crate) fn lock_bytes(&self) -> Option<&Bytes> {
-        self.lock_bytes.as_ref()
+    /// Whether there is a lock.
+    pub(crate) fn has_lock(&self) -> bool {
+        self.lock_content.is_some()
+    }
+
+    /// Frees the memory of the lock's bytes: they are stored there.
+    pub(crate) fn with_stored_lock(self, stored: BlobReader) -> Self {
+        Self { lock_content: Some(Content::Stored(stored)), ..self }
     }
 
     /// The blobs that the bundle leaves out because its destination has them.
@@ -167,6 +196,6 @@ impl Head {
 
     /// The layout, if this program wrote the bundle.
     pub(crate) fn layout(&self) -> Layout {
-        Layout::new(&self.index_bytes, self.lock_bytes.as_ref(), &self.closure, &self.absent())
+        Layout::new(&self.index_bytes, self.lock_content.as_ref(), &self.closure, &self.absent())
     }
 }

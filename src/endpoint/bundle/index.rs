@@ -224,7 +224,8 @@ impl Index {
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, BundleError> {
         let document = IndexDocument::parse(bytes)?;
         let entries = document.entries().collect::<Result<Vec<_>, _>>()?;
-        let (trust, images) = entries.into_iter().partition(is_trust_entry);
+        let (trust, mut images): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_trust_entry);
+        images.shrink_to_fit();
         Ok(Self { images, attached: Vec::new(), trust, lock: document.lock()?, id: Digest::sha256(bytes) })
     }
 }

@@ -34,6 +34,7 @@
 //! | what is reachable from them | `closure` |
 //! | index, lock and manifests together | `head` |
 //! | where everything is in a bundle of this program | `layout` |
+//! | a large file before the blobs, which is not kept in memory | `content` |
 //! | where everything is in any tar | `scan` |
 //! | several files as a single range of bytes | `slices` |
 //! | files that are volumes of a tar | [`volumes`] |
@@ -56,6 +57,7 @@
 pub(crate) mod attachments;
 pub(crate) mod closure;
 pub(crate) mod completeness;
+pub(crate) mod content;
 pub(crate) mod draft;
 mod error;
 pub(crate) mod hashing;

@@ -202,10 +202,11 @@ fn unaltered_head(
     signed: Option<&IndexSignature>,
 ) -> Result<Option<(Head, Layout)>, BundleError> {
     let mut scan = Scan::new(slices, path);
-    let mut small = |wanted: Name, called, limit| -> Result<Option<Bytes>, BundleError> {
+    let mut small = |wanted: Name, called, limit| -> Result<Option<(Bytes, BlobReader)>, BundleError> {
         match scan.next_file() {
             Ok(Some((name, extent))) if name == wanted && extent.size <= limit => {
-                BlobReader::new(slices.clone(), extent).whole(called, limit, path).map(Some)
+                let reader = BlobReader::new(slices.clone(), extent);
+                reader.whole(called, limit, path).map(|bytes| Some((bytes, reader)))
             }
             // A volume is missing. Which program wrote the archive does not matter.
             Err(error @ BundleError::Absent { .. }) => Err(error),
@@ -214,14 +215,15 @@ fn unaltered_head(
         }
     };
     let marker = small(Name::Marker, names::MARKER, LARGEST_MARKER)?;
-    if marker.is_none_or(|marker| marker != names::MARKER_CONTENT) {
+    if marker.is_none_or(|(marker, _)| marker != names::MARKER_CONTENT) {
         return Ok(None);
     }
-    let Some(index) = small(Name::Index, names::INDEX, index::LARGEST)? else { return Ok(None) };
+    let Some((index, _)) = small(Name::Index, names::INDEX, index::LARGEST)? else { return Ok(None) };
     signature::check(signed, &index)?;
     let limit = largest_lock(Some(&index));
-    let Some(lock) = small(Name::Lock, names::LOCK, limit)? else { return Ok(None) };
-    let Ok(mut head) = Head::new(index, Some(lock)) else { return Ok(None) };
+    let Some((lock, stored)) = small(Name::Lock, names::LOCK, limit)? else { return Ok(None) };
+    let Ok(head) = Head::new(index, Some(lock)) else { return Ok(None) };
+    let mut head = head.with_stored_lock(stored);
     while !head.closure.is_complete() {
         match scan.next_file() {
             Ok(Some((Name::Blob(digest), extent))) if extent.size <= LARGEST_MANIFEST as u64 => {
@@ -238,9 +240,11 @@ fn unaltered_head(
             _ => return Ok(None),
         }
     }
+    let position = scan.position();
+    drop(scan);
     let layout = head.layout();
     // Another program may have archived the same files: the bytes between them differ.
-    if scan.position() != layout.head_length() {
+    if position != layout.head_length() {
         return Ok(None);
     }
     let alteration = layout.head_alteration(slices).map_err(|error| BundleError::unreadable(path, error))?;

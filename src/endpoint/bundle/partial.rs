@@ -212,7 +212,7 @@ fn beginnings(
     let hashed = hashing::on_every_core(candidates, |(entry, there)| {
         let reader = BlobReader::new(slices.clone(), entry.extent);
         let hasher = hashing::hash(&reader, &entry.blob.digest, there, meter).ok()?;
-        Some((entry.blob.digest, (there, hasher)))
+        Some((entry.blob.digest.clone(), (there, hasher)))
     });
     hashed.into_iter().flatten().collect()
 }

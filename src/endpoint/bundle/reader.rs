@@ -58,16 +58,24 @@ impl Bundle {
         }
     }
 
-    /// The same bundle, with these names for its images.
+    /// The source of a copy of these images under these names. Everything else that is known about the bundle is
+    /// dropped: that of 10,000 images takes more memory than the copy.
     #[must_use]
-    pub(crate) fn with_names(self, images: impl IntoIterator<Item = (Reference, Descriptor)>) -> Self {
-        Self { names: names_of(images), ..self }
+    pub(crate) fn into_source(self, images: impl IntoIterator<Item = (Reference, Descriptor)>) -> Self {
+        let Self { mut head, .. } = self;
+        head.forget_all_but_manifests();
+        Self { head, layout: None, names: names_of(images), ..self }
     }
 
     /// Its head.
     #[must_use]
     pub fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// Checks that the lock, if any, records the same images and blobs. Afterwards, it has only their names.
+    pub(crate) fn check_lock(&mut self) -> Result<(), BundleError> {
+        self.head.check_and_slim_lock()
     }
 
     /// The file or folder.

@@ -37,7 +37,7 @@ pub(crate) async fn write<S: Source, W: AsyncWrite + Unpin, H: BuildHasher + Syn
 ) -> Result<(), Error> {
     let layout = draft.layout();
     for piece in layout.head_pieces() {
-        send(&mut out, &piece).await?;
+        send(&mut out, &piece.map_err(unwritable)?).await?;
     }
     let progress = &progress;
     let begun = stream::iter(layout.blobs()).map(|entry| async move {

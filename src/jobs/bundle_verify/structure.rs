@@ -56,7 +56,7 @@ fn cannot_read(bundle: &Bundle, error: io::Error) -> Problem {
 /// A bundle with a lock was written by this program, so its `index.json` can have only one form.
 fn index_problem(bundle: &Bundle) -> Option<Problem> {
     let head = bundle.head();
-    if head.lock_bytes().is_none() {
+    if !head.has_lock() {
         return head.index.lock.is_some().then_some(Problem::MissingLock);
     }
     (!head.index_is_ours()).then_some(Problem::AlteredIndex)

@@ -51,7 +51,7 @@ async fn a_whole_bundle_is_sound() {
 /// The first byte of every region of a bundle, and bytes within.
 fn structural_offsets(sample: &Sample) -> Vec<usize> {
     let at = |offset: u64| usize::try_from(offset).unwrap();
-    let mut offsets: Vec<usize> = (0..sample.layout.head().len()).step_by(64).collect();
+    let mut offsets: Vec<usize> = (0..sample.layout.head().unwrap().len()).step_by(64).collect();
     for entry in sample.layout.blobs() {
         let header = at(entry.extent.offset) - entry.header().len();
         // Name, mode, size, checksum and the byte behind it, type, the end of the block.
@@ -72,7 +72,7 @@ async fn a_flipped_bit_is_noticed_wherever_it_is() {
     let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut offsets = structural_offsets(&sample);
     // Most of the bundle is one layer: half of the offsets are in the head.
-    offsets.extend((0..100).map(|_| random.next_u32() as usize % sample.layout.head().len()));
+    offsets.extend((0..100).map(|_| random.next_u32() as usize % sample.layout.head().unwrap().len()));
     offsets.extend((0..100).map(|_| random.next_u32() as usize % sample.bytes.len()));
     for offset in offsets {
         let bit = 1_u8 << (random.next_u32() % 8);
@@ -147,7 +147,7 @@ async fn a_folder_is_checked_like_an_archive() {
 #[tokio::test]
 async fn a_missing_volume_is_named_with_the_images_that_it_affects() {
     let sample = sample();
-    let (first, second) = sample.bytes.split_at(sample.layout.head().len() + 4096);
+    let (first, second) = sample.bytes.split_at(sample.layout.head().unwrap().len() + 4096);
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(first).unwrap();
     let slices = crate::endpoint::bundle::Slices::new(vec![

@@ -2,7 +2,7 @@
 //! rather than image by image.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +12,7 @@ use std::{
 use crate::{
     endpoint::{body::OnProgress, bundle::Layout},
     event::{BlobOutcome, Event, EventSink},
-    graph::Graph,
+    graph::{ForeignLayers, KeptManifests},
     jobs::first_images::FirstImages,
     oci::{Descriptor, Digest, Mapping, Repository},
     pipeline::mirror::warn_of_foreign_layers,
@@ -39,16 +39,19 @@ pub(super) struct OwnerOfBlobs<'a> {
 impl<'a> OwnerOfBlobs<'a> {
     /// Announces the images, and how much will be copied for each.
     pub(super) fn announce<'b>(
-        images: impl Iterator<Item = (Mapping, &'b Graph)>,
-        layout: &Layout,
+        images: impl Iterator<Item = (Mapping, &'b KeptManifests)>,
+        (layout, foreign_layers): (&Layout, ForeignLayers),
         events: &'a Arc<dyn EventSink>,
     ) -> Self {
-        let images: Vec<_> = images.map(|(image, graph)| (Arc::new(image), graph)).collect();
+        let images: Vec<_> = images.map(|(image, manifests)| (Arc::new(image), manifests)).collect();
         events.emit(Event::Started { images: images.iter().map(|(image, _)| Arc::clone(image)).collect() });
         let mut first_images = FirstImages::default();
-        for (image, graph) in images {
-            warn_of_foreign_layers(&image, graph, &**events);
-            let blobs = graph.blobs().into_iter().filter(|blob| layout.blob(&blob.digest).is_some());
+        for (image, manifests) in images {
+            let (all, blobs) = (manifests.blobs(ForeignLayers::Required), manifests.blobs(foreign_layers));
+            let count =
+                |blobs: &[Descriptor]| blobs.iter().map(|blob| &blob.digest).collect::<HashSet<_>>().len();
+            warn_of_foreign_layers(&image, count(&all) - count(&blobs), &**events);
+            let blobs = blobs.iter().filter(|blob| layout.blob(&blob.digest).is_some());
             first_images.announce(&image, blobs, &**events);
         }
         Self { images: first_images, events }

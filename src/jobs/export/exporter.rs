@@ -19,13 +19,16 @@ use crate::{
     confirm::Level,
     endpoint::{
         Error, Source,
-        bundle::{self, Draft, Meter, Output, Writer, closure::most_manifest_bytes, trust::TrustArtifact},
+        bundle::{
+            self, Draft, Meter, Output, Writer, closure::most_manifest_bytes, content::Content,
+            draft::Gathered, trust::TrustArtifact,
+        },
         empty::EmptyDestination,
         pinned::PinnedSource,
     },
     error::{Failure, Kind},
     event::{Event, EventSink},
-    graph::{Attached, Graph, ManifestBytes},
+    graph::{KeptManifests, ManifestBytes},
     lock::{Base, Lock, Placement},
     oci::{ChartIdentity, Descriptor, Digest, Mapping, Reference},
     outcome::{Bytes, ImageOutcome, Mirrored, Status},
@@ -72,7 +75,7 @@ pub(super) struct Written {
     /// Bytes of blobs left out because the far side has them.
     pub(super) left_out: u64,
     /// The bytes of the lock that is in it.
-    pub(super) lock: bytes::Bytes,
+    pub(super) lock: Content,
     /// Its `index.json`, which a signature signs.
     pub(super) index: bytes::Bytes,
 }
@@ -105,14 +108,12 @@ impl<S: Source> Exporter<S> {
         let mut events = Arc::clone(&self.events);
         let mut kept = None;
         while ready(&mut mirrored).next().is_some() {
+            let gathered = self.gather(&mut mirrored);
             let lock = self.lock(&mirrored);
             let sources: Option<Vec<Reference>> =
                 self.keep_going.then(|| lock.images.iter().map(|image| image.source.clone()).collect());
-            let draft = self.draft(&mut mirrored, lock);
-            let source = self.pinned(&mirrored, &draft);
-            if !self.keep_going {
-                forget_graphs(&mut mirrored);
-            }
+            let draft = self.draft(gathered, lock);
+            let source = PinnedSource::new(Arc::clone(&self.source), &draft);
             if let Some(written) = self.is_there(&output, &draft).await? {
                 for image in ready(&mut mirrored) {
                     image.outcome.status = Status::UpToDate;
@@ -166,13 +167,21 @@ impl<S: Source> Exporter<S> {
         if (failed(&mirrored) > 0 && !self.keep_going) || ready(&mut mirrored).next().is_none() {
             return Ok(Exported { mirrored, written: None });
         }
+        let mut gathered = self.gathered();
+        for image in ready(&mut mirrored) {
+            image.manifests.iter().for_each(|manifests| gathered.add(&image.outcome.source, manifests));
+        }
         let lock = self.lock(&mirrored);
-        let draft = self.draft(&mut mirrored, lock);
-        let source = self.pinned(&mirrored, &draft);
-        let images = ready(&mut mirrored)
-            .filter_map(|image| Some((under_its_own_name(&image.outcome.source), image.graph.as_deref()?)));
-        let owners = OwnerOfBlobs::announce(images, draft.layout(), &self.events);
-        forget_graphs(&mut mirrored);
+        let draft = self.draft(gathered, lock);
+        let source = PinnedSource::new(Arc::clone(&self.source), &draft);
+        let images = ready(&mut mirrored).filter_map(|image| {
+            Some((under_its_own_name(&image.outcome.source), image.manifests.as_deref()?))
+        });
+        let owners =
+            OwnerOfBlobs::announce(images, (draft.layout(), self.options.foreign_layers), &self.events);
+        for image in &mut mirrored {
+            image.manifests = None;
+        }
         let progress = |blob: &Descriptor| owners.progress(blob);
         if let Err(error) =
             bundle::stream::write(&draft, &source, &owners.repositories(), out, progress).await
@@ -194,7 +203,7 @@ impl<S: Source> Exporter<S> {
             dry_run: true,
             check: Level::Platforms,
             manifest_bytes: ManifestBytes::All,
-            keep_graphs: true,
+            keep_manifests: true,
             ..self.options.clone()
         };
         let events = Arc::new(ResolvingEvents(Arc::clone(&self.events)));
@@ -216,16 +225,31 @@ impl<S: Source> Exporter<S> {
         Ok(mirrored)
     }
 
-    /// A bundle of the images that have not failed.
-    fn draft(&self, mirrored: &mut [Mirrored], lock: Lock) -> Draft {
-        let foreign_layers = lock.foreign_layers.into();
-        let bytes = lock.to_bytes().into();
+    fn gathered(&self) -> Gathered {
+        Gathered::new(self.options.foreign_layers)
+    }
+
+    /// What the bundle needs of the images that have not failed. Their manifests are dropped one by one, unless the bundle
+    /// may be laid out again without some images.
+    fn gather(&self, mirrored: &mut [Mirrored]) -> Gathered {
+        let mut gathered = self.gathered();
+        for image in mirrored {
+            if let Some(manifests) = image.manifests.as_ref().filter(|_| is_ready(image)) {
+                gathered.add(&image.outcome.source, manifests);
+            }
+            if !self.keep_going {
+                image.manifests = None;
+            }
+        }
+        gathered
+    }
+
+    /// A bundle of these images.
+    fn draft(&self, gathered: Gathered, lock: Lock) -> Draft {
+        let stored = Content::of_lock(&lock);
         drop(lock);
-        let images: Vec<_> = ready(mirrored)
-            .filter_map(|image| Some((&image.outcome.source, image.graph.as_deref()?)))
-            .collect();
         let absent = self.contents.base.iter().flat_map(|base| base.blobs.keys().cloned()).collect();
-        Draft::with_trust(&images, (bytes, foreign_layers), &absent, self.contents.trust.as_ref())
+        Draft::with_trust(gathered, stored, &absent, self.contents.trust.as_ref())
     }
 
     /// The lock inside the bundle. It is written before the blobs, so it is correct only for a complete bundle.
@@ -250,13 +274,6 @@ impl<S: Source> Exporter<S> {
             image.destinations.iter_mut().for_each(|copy| copy.confirmed = is_whole);
         }
         lock
-    }
-
-    /// The source, with known manifests cached.
-    fn pinned(&self, mirrored: &[Mirrored], draft: &Draft) -> PinnedSource<S> {
-        let images =
-            mirrored.iter().filter_map(|image| Some((&image.outcome.source, image.graph.as_deref()?)));
-        PinnedSource::new(Arc::clone(&self.source), draft, images)
     }
 
     async fn is_there(&self, output: &Output, draft: &Draft) -> Result<Option<Written>, Failure> {
@@ -371,13 +388,6 @@ fn is_ready(image: &Mirrored) -> bool {
     image.outcome.failure_kind().is_none() && !image.outcome.is_skipped_optional()
 }
 
-/// Once the bundle is laid out, its draft has everything that is still needed of them.
-fn forget_graphs(mirrored: &mut [Mirrored]) {
-    for image in mirrored {
-        image.graph = None;
-    }
-}
-
 fn failed(mirrored: &[Mirrored]) -> usize {
     mirrored.iter().filter(|image| image.outcome.failure_kind().is_some()).count()
 }
@@ -395,15 +405,14 @@ fn cut_off(error: &Error) -> Failure {
 
 /// Refuses images whose manifests are too large in total for anything that reads bundles.
 fn refuse_unreadable(mirrored: &[Mirrored]) -> Result<(), Failure> {
-    let graphs: Vec<&Graph> = mirrored.iter().filter_map(|image| image.graph.as_deref()).collect();
-    let roots = graphs.iter().filter_map(|graph| graph.root()).map(|root| &root.descriptor.digest);
-    let attached = graphs.iter().flat_map(|graph| &graph.attached).map(Attached::digest);
+    let images: Vec<&KeptManifests> =
+        mirrored.iter().filter_map(|image| image.manifests.as_deref()).collect();
+    let roots = images.iter().map(|image| &image.root.digest);
+    let attached = images.iter().flat_map(|image| &image.attached).map(|(_, found)| &found.descriptor.digest);
     let roots: HashSet<&Digest> = roots.chain(attached).collect();
-    let sizes: HashMap<&Digest, u64> = graphs
-        .iter()
-        .flat_map(|graph| graph.manifests())
-        .map(|node| (&node.descriptor.digest, node.descriptor.size))
-        .collect();
+    let manifests = images.iter().flat_map(|image| &image.manifests);
+    let sizes: HashMap<&Digest, u64> =
+        manifests.map(|manifest| (manifest.digest(), manifest.size())).collect();
     let (total, limit) = (sizes.values().sum::<u64>(), most_manifest_bytes(roots.len()));
     if total <= limit { Ok(()) } else { Err(unreadable(total, limit)) }
 }

@@ -96,7 +96,7 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         Some(files) => exporter.to_files(references, files).await?,
     };
     access.warn_of_unused_hosts(&*events);
-    let failure = ended.written.as_ref().and_then(|written| record.write_bytes(&written.lock));
+    let failure = ended.written.as_ref().and_then(|written| record.write_pieces(written.lock.pieces()));
     let result = ended.written.as_ref().zip(signer).map(|(written, signer)| signer.sign(&written.index));
     let (signature, unsigned) =
         result.transpose().map_or_else(|failure| (None, Some(failure)), |path| (path, None));

@@ -23,8 +23,8 @@ use std::{
 
 use self::{parts::Affected, plan::Plan};
 use super::{
-    names::warn_of_unused_prefix,
-    open_bundle::open,
+    names::{earlier, warn_of_unused_prefix},
+    open_bundle::{expect_id, open},
     own_source::refuse_shared_repositories,
     receipt::ReceiptFile,
     record::{Copied, CopiedTo, PendingLock, no_destination},
@@ -169,8 +169,10 @@ impl<'a> Job<'a> {
         destinations: &[OpenDestination<'_>],
     ) -> Result<Vec<Imported>, Failure> {
         let keep_going = self.request.keep_going;
-        let bundle = open(paths, self.request.signed.as_ref(), &*self.events)?;
-        let mut plans = self.plans(&bundle, destinations)?;
+        // Before the bundle is in memory: that of 10,000 images and the lock take much of it.
+        let earlier = self.earlier_lock();
+        let mut bundle = open(paths, self.request.signed.as_ref(), &*self.events)?;
+        let mut plans = self.plans(&mut bundle, earlier, destinations)?;
         let mut affected = Vec::new();
         for plan in &mut plans {
             affected.push(plan.split(|image| bundle.problems(&image.root))?);
@@ -186,16 +188,35 @@ impl<'a> Job<'a> {
             affected.extend(base.affected);
             planned.push(Planned { plan, present: Arc::new(base.present), affected, failure });
         }
-        let bundle = bundle.with_names(names_in_bundle(&planned));
+        let bundle = bundle.into_source(names_in_bundle(&planned));
         Ok(self.mirror(Arc::new(bundle), planned, destinations).await)
     }
 
+    /// The lock of an earlier run, without the contents of its images if only their names are needed.
+    fn earlier_lock(&self) -> Option<Lock> {
+        let mut lock = earlier(&self.request.lock, &*self.planning)?;
+        let roots: Vec<&Root> = self.request.destinations.roots().collect();
+        if !lock.has_destinations_besides(&roots) {
+            lock.forget_contents();
+        }
+        Some(lock)
+    }
+
     /// The plan for each destination.
-    fn plans(&self, bundle: &Bundle, destinations: &[OpenDestination<'_>]) -> Result<Vec<Plan>, Failure> {
+    fn plans(
+        &self,
+        bundle: &mut Bundle,
+        earlier: Option<Lock>,
+        destinations: &[OpenDestination<'_>],
+    ) -> Result<Vec<Plan>, Failure> {
+        expect_id(bundle, self.request.expect.as_ref())?;
+        bundle.check_lock().map_err(|error| error.failure())?;
+        let bundle = &*bundle;
         let plan = |destination: &OpenDestination<'_>| {
-            Plan::new(bundle, self.request, destination.settings, &*self.planning)
+            Plan::new(bundle, self.request, (destination.settings, earlier.as_ref()), &*self.planning)
         };
         let plans = destinations.iter().map(plan).collect::<Result<Vec<_>, _>>()?;
+        drop(earlier);
         let roots = destinations.iter().map(|destination| &destination.settings.root);
         let named = roots.zip(plans.iter().map(|plan| plan.mappings.as_slice()));
         refuse_shared_repositories(named, &self.request.registries)?;

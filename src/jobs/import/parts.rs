@@ -33,8 +33,10 @@ impl Plan {
         problems: impl Fn(&Imported) -> Result<Vec<Problem>, BundleError>,
     ) -> Result<Vec<Affected>, Failure> {
         let mut affected = Vec::new();
-        let images = std::mem::take(&mut self.images).into_iter().zip(std::mem::take(&mut self.mappings));
-        for (image, mapping) in images {
+        let (images, mappings) = (std::mem::take(&mut self.images), std::mem::take(&mut self.mappings));
+        self.images.reserve_exact(images.len());
+        self.mappings.reserve_exact(mappings.len());
+        for (image, mapping) in images.into_iter().zip(mappings) {
             let problems = problems(&image).map_err(|error| error.failure())?;
             if problems.is_empty() {
                 self.images.push(image);

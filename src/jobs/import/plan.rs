@@ -3,13 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::{
-        locked_digests::KeptLock,
-        names::{ToName, earlier},
-        notation,
-        open_bundle::expect_id,
-        trust_files,
-    },
+    super::{locked_digests::KeptLock, names::ToName, notation, trust_files},
     names::{self, Imported},
 };
 use crate::{
@@ -47,22 +41,19 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Makes the plan for one destination, going by the head of the bundle.
+    /// Makes the plan for one destination, going by the head of the bundle and the lock of an earlier run.
     pub(super) fn new(
         bundle: &Bundle,
         request: &Import,
-        destination: &Destination,
+        (destination, earlier): (&Destination, Option<&Lock>),
         events: &dyn EventSink,
     ) -> Result<Self, Failure> {
-        expect_id(bundle, request.expect.as_ref())?;
         let (head, lock) = (bundle.head(), bundle.head().lock.as_ref());
-        head.check_lock().map_err(|error| error.failure())?;
         let images = names::images(head, &request.names, bundle.path())?;
         let mut references: Vec<Reference> = images.iter().map(|image| image.reference.clone()).collect();
         let Destination { root, naming, .. } = destination;
-        let earlier = earlier(&request.lock, events);
         references.extend(head.left_out().map(|image| image.source.clone()));
-        let (placement, mut mappings) = name_below(lock, references.clone(), root, naming, earlier.as_ref())?;
+        let (placement, mut mappings) = name_below(lock, references.clone(), root, naming, earlier)?;
         let left_out = mappings.split_off(images.len());
         let mut left_out: Vec<(Mapping, bool)> =
             left_out.into_iter().zip(head.left_out().map(LockedImage::is_skipped)).collect();
@@ -90,7 +81,7 @@ impl Plan {
         let (images, mappings): (Vec<Imported>, Vec<Mapping>) = kept.into_iter().unzip();
         let roots: Vec<&Root> = request.destinations.roots().collect();
         if let Some(lock) = earlier.filter(|lock| lock.has_destinations_besides(&roots)) {
-            check_recordable(&lock, request, &images, head.foreign_layers())?;
+            check_recordable(lock, request, &images, head.foreign_layers())?;
         }
         let (id, chart) = (head.id().clone(), lock.and_then(|lock| lock.chart.clone()));
         let options = options(request, bundle)?;

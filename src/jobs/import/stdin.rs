@@ -34,10 +34,11 @@ impl Job<'_> {
         &self,
         destinations: &[OpenDestination<'_>],
     ) -> Result<Vec<Imported>, Failure> {
+        let earlier = self.earlier_lock();
         let mut incoming =
             Incoming::new(input()?).signed_by(signing::of_bundle(self.request.signed.as_ref(), &[])?);
-        let (bundle, kept, next) = incoming.head().await.map_err(|error| error.failure())?;
-        let plans = self.plans(&bundle, destinations)?;
+        let (mut bundle, kept, next) = incoming.head().await.map_err(|error| error.failure())?;
+        let plans = self.plans(&mut bundle, earlier, destinations)?;
         let mut receivers = Vec::new();
         for (mut plan, destination) in plans.into_iter().zip(destinations) {
             let (base, failure) =
@@ -58,7 +59,7 @@ impl Job<'_> {
         self.receive(&mut receivers, &mut incoming.blobs(kept, next)).await?;
         let received = receivers.into_iter().map(|receiver| self.received(receiver, &bundle));
         let planned = received.collect::<Result<Vec<_>, _>>()?;
-        let bundle = bundle.with_names(names_in_bundle(&planned));
+        let bundle = bundle.into_source(names_in_bundle(&planned));
         Ok(self.mirror(Arc::new(bundle), planned, destinations).await)
     }
 

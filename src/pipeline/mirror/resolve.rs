@@ -10,7 +10,7 @@ use crate::{
     endpoint::{Cause, Destination, Error, Operation, Source},
     error::{Failure, Kind},
     event::{Event, EventSink},
-    graph::Graph,
+    graph::{Graph, KeptManifests},
     oci::{Digest, Mapping, Platform, RawManifest, Target},
     outcome::{ImageContent, Mirrored, Status},
     pipeline::mirror::Options,
@@ -127,12 +127,15 @@ impl<S: Source, D: Destination> Run<S, D> {
         mirrored.outcome.waived = self.options.waivers.split(&image.source, &lacking).0;
         mirrored.content = ImageContent::of(graph);
         mirrored.graph = self.options.keep_graphs.then(|| Box::new(graph.clone()));
+        if self.options.keep_manifests {
+            mirrored.manifests = KeptManifests::of(graph).map(Box::new);
+        }
         self.events.emit(Event::Resolved {
             image: Arc::clone(image),
             digest: root.descriptor.digest.clone(),
             platforms: graph.platform_names(),
         });
-        warn_of_foreign_layers(image, graph, &*self.events);
+        warn_of_foreign_layers(image, graph.left_out(), &*self.events);
         attached::warn_of_ignored(image, graph, &*self.events);
         Ok(())
     }
@@ -201,9 +204,8 @@ pub(super) fn refuse_missing_platforms(graph: &Graph, required: &[Platform]) -> 
     Err(Stopped { problems, ..failure.into() })
 }
 
-/// Warns that an image's foreign layers are skipped.
-pub(crate) fn warn_of_foreign_layers(image: &Mapping, graph: &Graph, events: &dyn EventSink) {
-    let left_out = graph.left_out();
+/// Warns that so many of an image's foreign layers are skipped.
+pub(crate) fn warn_of_foreign_layers(image: &Mapping, left_out: usize, events: &dyn EventSink) {
     if left_out > 0 {
         let message = format!(
             "{} skipped: nodes fetch foreign layers from the URLs in the manifest, because they may not be redistributed; \

@@ -49,7 +49,7 @@ impl SampleBundle {
             read.iter().map(|(reference, graph)| (reference, graph)).collect();
         let draft = Draft::new(&roots, &lock, &HashSet::new());
         let layout = draft.layout().clone();
-        let mut bytes = layout.head().to_vec();
+        let mut bytes = layout.head().unwrap().to_vec();
         for entry in layout.blobs() {
             bytes.extend(entry.header());
             bytes.extend(images.iter().find_map(|image| image.blobs.get(&entry.blob.digest)).unwrap());

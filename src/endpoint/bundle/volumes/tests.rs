@@ -29,7 +29,7 @@ impl Sliced {
             offset += size;
         }
         let id = super::super::tests::open(&sample.bytes).unwrap().head().id().clone();
-        let set = VolumeSet::new(id, length, sample.layout.head().clone(), volumes);
+        let set = VolumeSet::new(id, length, sample.layout.head().unwrap().clone(), volumes);
         let sliced = Self { folder, set };
         fs::write(sliced.index(), sliced.set.to_bytes()).unwrap();
         sliced

@@ -3,12 +3,13 @@
 //! Object stores limit each connection, and on a long link a connection may take seconds to recover from a lost packet.
 //! So the request for a large blob asks for its first part only. If the network was mostly waited for, and few other
 //! transfers are in progress at the registry, the rest is read in parts by two connections, then by four and eight, as
-//! long as each doubling pays ([`Width`]). Otherwise one request brings the rest.
+//! long as each doubling pays ([`Width`]). Otherwise one request brings the rest. Parts are small if the registry answers
+//! quickly: then little waits in memory. If it is far away, a connection would be idle for too long between small parts.
 //!
 //! The consumer receives the bytes in order and hashes them once. Parts that arrive early wait in memory, a limited
 //! number in the whole run. No byte is requested twice, unless a part fails: then one connection reads the rest.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -18,6 +19,7 @@ use tokio::{
         mpsc::{UnboundedReceiver, unbounded_channel},
     },
     task::JoinSet,
+    time::Instant,
 };
 
 use super::{
@@ -30,6 +32,11 @@ use crate::{
     endpoint::{BlobStream, Error},
     oci::Descriptor,
 };
+
+/// How many times as large the parts from a registry are that is far away.
+const FAR: u64 = 2;
+/// A registry is far away if its answer takes more than one of so many parts of the time that a small part takes.
+const NEAR: u128 = 8;
 
 /// Whether to read a blob in parts from this offset on. True at most once for each blob.
 pub(super) fn are_for(host: &Host, blob: &Descriptor, offset: u64) -> bool {
@@ -48,7 +55,9 @@ pub(super) async fn open(
     let address = Arc::new(address);
     let end = offset.saturating_add(host.tuning().parts.first).min(blob.size);
     let mut first = Span::new(Arc::clone(&host), permit, Arc::clone(&address), blob, (offset, end));
+    let asked = Instant::now();
     first.open().await?;
+    let answered = asked.elapsed();
     if first.end() != end {
         host.capabilities.refuses_parts();
         return Ok(first.into_stream());
@@ -56,7 +65,10 @@ pub(super) async fn open(
     let blob = blob.clone();
     let width = Width::default();
     let (current, early, tasks) = (Current::Direct(Box::new(first)), VecDeque::new(), JoinSet::new());
-    let parts = Parts { host, address, blob, current, early, tasks, next: end, delivered: offset, width };
+    let pace = FirstPart { offset, answered, since: Instant::now() };
+    let size = host.tuning().parts.size;
+    let parts =
+        Parts { host, address, blob, current, early, tasks, next: end, delivered: offset, width, size, pace };
     let pieces = stream::try_unfold(parts, |mut parts| async {
         let piece = parts.next().await?;
         Ok(piece.map(|bytes| (bytes, parts)))
@@ -80,6 +92,28 @@ struct Parts {
     /// How many bytes of the blob the consumer has received.
     delivered: u64,
     width: Width,
+    /// The size of the parts, in bytes.
+    size: u64,
+    pace: FirstPart,
+}
+
+/// How fast the first part is, over one connection.
+struct FirstPart {
+    /// Where it begins.
+    offset: u64,
+    /// How long its answer took.
+    answered: Duration,
+    /// When its answer came.
+    since: Instant,
+}
+
+impl FirstPart {
+    /// The size of the other parts, now that the consumer has received the bytes before `delivered`.
+    fn size(&self, delivered: u64, small: u64) -> u64 {
+        let bytes = delivered.saturating_sub(self.offset).max(1);
+        let part = self.since.elapsed().as_nanos() * u128::from(small) / u128::from(bytes);
+        if self.answered.as_nanos() * NEAR <= part { small } else { small.saturating_mul(FAR) }
+    }
 }
 
 enum Current {
@@ -134,14 +168,17 @@ impl Parts {
             let end = self.next.saturating_add(sizes.first).min(self.blob.size);
             return self.read_directly(end, spare).await;
         }
-        self.width.adapt(sizes.size, waited);
+        if self.width.is_untried() {
+            self.size = self.pace.size(self.delivered, sizes.size);
+        }
+        self.width.adapt(self.size, waited);
         self.request_early_parts(&mut spare);
         if let Some(part) = self.early.pop_front() {
             self.current = Current::Early(part);
             self.request_early_parts(&mut spare);
             return Ok(());
         }
-        let size = if self.width.is_one() { u64::MAX } else { sizes.size };
+        let size = if self.width.is_one() { u64::MAX } else { self.size };
         let end = self.next.saturating_add(size).min(self.blob.size);
         self.read_directly(end, spare).await
     }
@@ -151,7 +188,7 @@ impl Parts {
         while self.early.len() + 1 < self.width.connections() && self.next < self.blob.size {
             let Some(in_memory) = self.host.part_in_memory() else { return };
             let Some(permit) = spare.take().or_else(|| self.host.pace.blob_part()) else { return };
-            let end = self.next.saturating_add(self.host.tuning().parts.size).min(self.blob.size);
+            let end = self.next.saturating_add(self.size).min(self.blob.size);
             let span = self.span(permit, end).part();
             let (sender, pieces) = unbounded_channel();
             self.tasks.spawn(async move {
@@ -194,5 +231,24 @@ impl Parts {
     fn span(&self, permit: Permit, end: u64) -> Span {
         let (host, address) = (Arc::clone(&self.host), Arc::clone(&self.address));
         Span::new(host, permit, address, &self.blob, (self.next, end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn parts_are_small_if_the_answer_came_quickly() {
+        let size = |answered: u64| {
+            let pace =
+                FirstPart { offset: 0, answered: Duration::from_millis(answered), since: Instant::now() };
+            async move {
+                // Two MiB take 100 ms.
+                tokio::time::advance(Duration::from_millis(800)).await;
+                pace.size(16 << 20, 2 << 20) >> 20
+            }
+        };
+        assert_eq!([size(1).await, size(12).await, size(13).await, size(50).await], [2, 2, 4, 4]);
     }
 }

@@ -132,7 +132,10 @@ async fn the_volume_index_describes_every_volume() {
     assert_eq!(index["bundle"], bundle.head().id().as_str());
     assert_eq!(
         index["head"],
-        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, layout(&bundle).unwrap().head())
+        base64::Engine::encode(
+            &base64::engine::general_purpose::STANDARD,
+            layout(&bundle).unwrap().head().unwrap()
+        )
     );
     Mirror::new(["bundle", "verify"]).arg(site.path("v.tar.001")).run().await.expect_success();
 }

@@ -1,0 +1,50 @@
+//! What is kept of an image that a bundle will contain: its manifests, without what they reference. That of 10,000 images
+//! is much smaller than their graphs, from which it is made again.
+
+use bytes::Bytes;
+
+use super::{Attached, ForeignLayers, Graph, blobs};
+use crate::oci::{Attachment, Descriptor, Digest, RawManifest};
+
+/// The manifests of an image.
+#[derive(Debug, Clone)]
+pub struct KeptManifests {
+    /// The root, as its tag describes it.
+    pub root: Descriptor,
+    /// Those of the image, then those that are attached, each group with children before parents.
+    pub manifests: Box<[RawManifest]>,
+    /// What is attached to which manifest.
+    pub attached: Box<[(Digest, Attachment)]>,
+    /// Small configs that were read to learn a platform.
+    pub configs: Box<[(Digest, Bytes)]>,
+}
+
+impl KeptManifests {
+    /// Those of a complete graph that holds the bytes of all manifests.
+    #[must_use]
+    pub fn of(graph: &Graph) -> Option<Self> {
+        let attached = |found: &Attached| (found.subject.clone(), found.attachment());
+        Some(Self {
+            root: graph.root()?.descriptor.clone(),
+            manifests: graph.manifests().filter_map(|node| node.manifest.clone()).collect(),
+            attached: graph.attached.iter().map(attached).collect(),
+            configs: graph.configs.iter().map(|(digest, bytes)| (digest.clone(), bytes.clone())).collect(),
+        })
+    }
+
+    /// A manifest with this digest.
+    #[must_use]
+    pub fn get(&self, digest: &Digest) -> Option<&RawManifest> {
+        self.manifests.iter().find(|manifest| manifest.digest() == digest)
+    }
+
+    /// The blobs of the image and of what is attached to it, in the order of the manifests, with repetitions.
+    #[must_use]
+    pub fn blobs(&self, foreign_layers: ForeignLayers) -> Vec<Descriptor> {
+        let contents = self.manifests.iter().filter_map(|manifest| manifest.contents().ok());
+        contents
+            .flat_map(|contents| blobs(&contents).cloned().collect::<Vec<_>>())
+            .filter(|blob| foreign_layers.admit(blob))
+            .collect()
+    }
+}
