@@ -89,6 +89,7 @@
 //! | [`event`] | what happens while a job runs |
 //! | [`outcome`] | what happened to each image |
 //! | [`output`] | output formats and verbosity |
+//! | [`quota`] | how many requests registries permit |
 //! | [`units`] | sizes, counts and times for people |
 //! | [`trust`] | whether the signatures attached to an image satisfy the user's policy: no requests |
 //! | [`graph`] | what a manifest references, and what an image consists of |
@@ -147,7 +148,8 @@
 //! | handle a quirk of one registry | `endpoint/registry/capabilities.rs` for what one answer says about all later requests, `endpoint/registry/message_text.rs` if only a text tells |
 //! | change how many images are in progress, or which comes first | `pipeline/mirror/window.rs`, `transfer/queue.rs` |
 //! | change what several destinations share, or when one is left behind | `endpoint/shared_source/`; from standard input: `transfer/fan_out.rs` |
-//! | add the quota of a registry to what a dry run counts | `QUOTAS` in `outcome/requests.rs` |
+//! | add the quota of a registry | `QUOTAS` in `quota.rs`: a dry run counts it, a run keeps to it |
+//! | change how a run adapts to a registry that throttles an action | `endpoint/registry/throttle.rs` |
 //! | limit bytes per second | `endpoint/registry/rate.rs` |
 //! | change when several connections read one blob | `endpoint/registry/download/width.rs` for the rule, `parts.rs` beside it for the parts |
 //! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `endpoint/registry/pace.rs` for the rule |
@@ -200,6 +202,7 @@ mod output;
 pub mod pipeline;
 mod plan;
 pub mod problem;
+mod quota;
 mod report;
 mod request;
 mod resolve;
