@@ -165,6 +165,7 @@
 //! | add a check to `doctor` | a variant of `Check` in `jobs/doctor/mod.rs`, run in `jobs/doctor/job.rs` |
 //! | teach `values` a fact about a chart | `jobs/values/facts.rs`; it finds everything else by rendering |
 //! | change progress, or the lines on standard error (`--log-format`) | `report/progress/` for what is said, `report/log.rs` for how it is written |
+//! | simulate a registry as it is, or one more quirk of it | its profile in `tests/integration/registries/` |
 //! | test a registry that misbehaves | `tests/integration/faults/`, with the registry of `tests/integration/support/scripted/`; `tests/integration/core/` for the pipeline alone |
 //! | change an answer of `serve` | `serve/routes.rs` and `serve/service.rs` choose; `blobs`, `manifests`, `uploads`, `discovery` answer |
 //!
