@@ -89,6 +89,7 @@
 //! | [`event`] | what happens while a job runs |
 //! | [`outcome`] | what happened to each image |
 //! | [`output`] | output formats and verbosity |
+//! | [`quota`] | how many requests registries permit |
 //! | [`units`] | sizes, counts and times for people |
 //! | [`trust`] | whether the signatures attached to an image satisfy the user's policy: no requests |
 //! | [`graph`] | what a manifest references, and what an image consists of |
@@ -147,7 +148,8 @@
 //! | handle a quirk of one registry | `endpoint/registry/capabilities.rs` for what one answer says about all later requests, `endpoint/registry/message_text.rs` if only a text tells |
 //! | change how many images are in progress, or which comes first | `pipeline/mirror/window.rs`, `transfer/queue.rs` |
 //! | change what several destinations share, or when one is left behind | `endpoint/shared_source/` (`reads/room.rs` leaves one behind); from standard input: `transfer/fan_out.rs` |
-//! | add the quota of a registry to what a dry run counts | `QUOTAS` in `outcome/requests.rs` |
+//! | add the quota of a registry | `QUOTAS` in `quota.rs`: a dry run counts it, a run keeps to it |
+//! | change how a run adapts to a registry that throttles an action | `endpoint/registry/throttle.rs` |
 //! | limit bytes per second | `endpoint/registry/rate.rs` |
 //! | change when several connections read one blob | `endpoint/registry/download/width.rs` for the rule, `parts.rs` beside it for the parts |
 //! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `endpoint/registry/pace.rs` for the rule |
@@ -163,6 +165,7 @@
 //! | add a check to `doctor` | a variant of `DoctorCheck` in `jobs/doctor/mod.rs`, run in `jobs/doctor/job.rs` |
 //! | teach `values` a fact about a chart | `jobs/values/facts.rs`; it finds everything else by rendering |
 //! | change progress, or the lines on standard error (`--log-format`) | `report/progress/` for what is said, `report/log.rs` for how it is written |
+//! | simulate a registry as it is, or one more quirk of it | its profile in `tests/integration/registries/` |
 //! | test a registry that misbehaves | `tests/integration/faults/`, with the registry of `tests/integration/support/scripted/`; `tests/integration/core/` for the pipeline alone |
 //! | change an answer of `serve` | `serve/routes.rs` and `serve/service.rs` choose; `blobs`, `manifests`, `uploads`, `discovery` answer |
 //!
@@ -200,6 +203,7 @@ mod output;
 pub mod pipeline;
 mod plan;
 pub mod problem;
+mod quota;
 mod report;
 mod request;
 mod resolve;

@@ -8,7 +8,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ImageOutcome, Status};
-use crate::{oci::Reference, problem::Side};
+use crate::{
+    oci::Reference,
+    problem::Side,
+    quota::{self, Action, Quota},
+};
 
 /// What a run will ask of the source and the destination for one image, or for several.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +38,18 @@ impl PlannedRequests {
             manifests_pushed: self.manifests_pushed.saturating_add(other.manifests_pushed),
             uploads: self.uploads.saturating_add(other.uploads),
             mounts: self.mounts.saturating_add(other.mounts),
+        }
+    }
+
+    /// How many of these a quota counts.
+    fn counted(self, action: Option<Action>) -> u64 {
+        match action {
+            None => self.total(),
+            Some(Action::ReadManifest) => self.manifests_read,
+            Some(Action::ReadBlob) => self.blobs_read,
+            Some(Action::PushManifest) => self.manifests_pushed,
+            Some(Action::BeginUpload | Action::CompleteUpload) => self.uploads,
+            Some(Action::CheckManifest | Action::CheckBlob | Action::UploadChunk | Action::Other) => 0,
         }
     }
 
@@ -98,90 +114,20 @@ pub(crate) fn by_registry(images: &[ImageOutcome], source_is_registry: bool) -> 
         add(Side::Source, source.repository().registry(), requests);
     }
     let of_registry = |((side, registry), requests): ((Side, String), PlannedRequests)| {
-        let quotas = QUOTAS.iter().filter(|quota| (quota.applies)(&registry, side));
-        let quotas = quotas.map(|quota| quota.met_by(requests)).filter(|met| met.requests > 0).collect();
+        let quotas = quota::of(&registry).map(|quota| MetQuota::of(quota, requests));
+        let quotas = quotas.filter(|met| met.requests > 0).collect();
         RegistryRequests { registry, side, requests, quotas }
     };
     found.into_iter().map(of_registry).collect()
 }
 
-/// What a registry permits.
-struct Quota {
-    applies: fn(&str, Side) -> bool,
-    action: &'static str,
-    counted: fn(PlannedRequests) -> u64,
-    most: u64,
-    seconds: u64,
-    limit: &'static str,
-}
-
-/// The quotas that registries publish, or that were observed. Some accounts have others.
-const QUOTAS: &[Quota] = &[
-    Quota {
-        applies: pushes_to_ecr,
-        action: "PutImage",
-        counted: |requests| requests.manifests_pushed,
-        most: 10,
-        seconds: 1,
-        limit: "10 per second",
-    },
-    Quota {
-        applies: pushes_to_ecr,
-        action: "InitiateLayerUpload",
-        counted: |requests| requests.uploads,
-        most: 100,
-        seconds: 1,
-        limit: "100 per second",
-    },
-    Quota {
-        applies: pushes_to_ecr,
-        action: "CompleteLayerUpload",
-        counted: |requests| requests.uploads,
-        most: 100,
-        seconds: 1,
-        limit: "100 per second",
-    },
-    Quota {
-        applies: |registry, side| registry == "docker.io" && side == Side::Source,
-        action: "pulls of manifests",
-        counted: |requests| requests.manifests_read,
-        most: 100,
-        seconds: 6 * 60 * 60,
-        limit: "100 in 6 hours without a login",
-    },
-    Quota {
-        applies: |registry, _| registry == "ghcr.io",
-        action: "requests",
-        counted: PlannedRequests::total,
-        most: 2000,
-        seconds: 60,
-        limit: "2,000 per minute",
-    },
-    Quota {
-        applies: |registry, _| {
-            registry == "gcr.io" || registry.ends_with(".gcr.io") || registry.ends_with(".pkg.dev")
-        },
-        action: "requests",
-        counted: PlannedRequests::total,
-        most: 60_000,
-        seconds: 60,
-        limit: "60,000 per minute",
-    },
-];
-
-fn pushes_to_ecr(registry: &str, side: Side) -> bool {
-    side == Side::Destination
-        && registry.contains(".dkr.ecr")
-        && (registry.ends_with(".amazonaws.com") || registry.ends_with(".amazonaws.com.cn"))
-}
-
-impl Quota {
+impl MetQuota {
     /// The first `most` may be sent at once; the others follow at the permitted rate.
-    fn met_by(&self, requests: PlannedRequests) -> MetQuota {
-        let requests = (self.counted)(requests);
-        let later = requests.saturating_sub(self.most);
-        let seconds = later.saturating_mul(self.seconds).div_ceil(self.most);
-        MetQuota { action: self.action, requests, limit: self.limit, seconds }
+    fn of(quota: &Quota, planned: PlannedRequests) -> Self {
+        let requests = planned.counted(quota.action);
+        let most = u64::from(quota.most);
+        let seconds = requests.saturating_sub(most).saturating_mul(quota.window.as_secs()).div_ceil(most);
+        Self { action: quota.name, requests, limit: quota.limit, seconds }
     }
 }
 

@@ -33,6 +33,7 @@ mod optional;
 mod origins;
 mod published_chart;
 mod referrers;
+mod registries;
 mod scripts;
 mod secrets;
 mod serve;

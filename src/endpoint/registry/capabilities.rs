@@ -132,6 +132,14 @@ impl Capabilities {
         }
     }
 
+    /// How to send the rest of a blob. The whole rest in one chunk, unless the registry is known to refuse large ones.
+    pub(super) fn method_for_rest(&self) -> UploadMethod {
+        match self.method() {
+            UploadMethod::Whole if self.chunk < CHUNK => UploadMethod::Chunks(self.chunk),
+            method => method,
+        }
+    }
+
     /// Whether the registry is not known to refuse chunks.
     pub(super) fn takes_chunks(&self) -> bool {
         !self.chunks_refused.load(Ordering::Relaxed)
@@ -175,8 +183,8 @@ impl Capabilities {
                 self.chunks_refused.store(true, Ordering::Relaxed);
                 UploadMethod::Whole
             }
-            (UploadMethod::Whole, RegistryError::Refused(Refusal { status: 413, .. }))
-                if self.takes_chunks() =>
+            (UploadMethod::Whole, RegistryError::Refused(refusal))
+                if self.takes_chunks() && (refusal.status == 413 || refusal.wants_chunks()) =>
             {
                 UploadMethod::Chunks(self.chunk)
             }
@@ -234,8 +242,19 @@ mod tests {
     }
 
     #[test]
+    fn a_registry_that_knows_no_blob_during_a_put_gets_chunks() {
+        let capabilities = capabilities("registry.example.com");
+        let code = Some("BLOB_UNKNOWN".to_owned());
+        let refused = RegistryError::Refused(Refusal { status: 404, code, ..Refusal::default() });
+        capabilities.failed(UploadMethod::Whole, &refused);
+        assert_eq!(capabilities.method(), UploadMethod::Chunks(CHUNK));
+    }
+
+    #[test]
     fn ghcr_gets_chunks_that_it_accepts() {
+        assert_eq!(capabilities("registry.example.com").method_for_rest(), UploadMethod::Whole);
         let capabilities = capabilities("ghcr.io");
+        assert_eq!(capabilities.method_for_rest(), UploadMethod::Chunks(4 * MIB));
         capabilities.failed(UploadMethod::Whole, &refused(413));
         assert_eq!(capabilities.method(), UploadMethod::Chunks(4 * MIB));
     }

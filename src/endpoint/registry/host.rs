@@ -19,12 +19,14 @@ use super::{
     rate::Rate,
     redirect,
     retry::Attempts,
+    throttle::Turn,
 };
 use crate::{
     endpoint::{Cause, Error, Location, Operation},
     event::{Event, EventSink},
     oci::Repository,
     problem::Side,
+    quota::Action,
 };
 
 /// A registry on one side of a copy.
@@ -68,7 +70,7 @@ impl Host {
         events: Arc<dyn EventSink>,
         tuning: Tuning,
     ) -> Self {
-        let pace = Pace::new(network.states().of(&origin), tuning.machines.get() as usize);
+        let pace = Pace::new(network.states().of(&origin), tuning.machines);
         let capabilities = Capabilities::new(&origin);
         Self { side, origin, network, authenticator, events, tuning, pace, capabilities }
     }
@@ -118,7 +120,7 @@ impl Host {
         let mut tries = Attempts::new(call.attempts);
         let mut asked_again = false;
         loop {
-            let permit = self.pace.request().await;
+            let (turn, permit) = self.pace.request(call.action()).await;
             if let Some(verdict) = self.pace.verdict() {
                 return Err(self.error(call.operation, &call.name, &tries, verdict));
             }
@@ -126,7 +128,7 @@ impl Host {
             let mut at = self.origin.clone();
             let error = match self.send_once(call, &mut at).await {
                 Ok(response) if is_wanted(&response, expected) && !call.gets_web_page(&response) => {
-                    self.pace.answered();
+                    self.pace.answered(turn);
                     return Ok(response);
                 }
                 // The signed URL of the redirect has expired: request a new one.
@@ -139,7 +141,7 @@ impl Host {
                 Ok(response) => RegistryError::Refused(answer::refusal(response).await),
                 Err(error) => error,
             };
-            let error = self.failed(error, &at);
+            let error = self.failed(error, &at, turn);
             // Release the permit: no other request should wait during a pause.
             drop(permit);
             let cause = error.clone().into();
@@ -152,9 +154,9 @@ impl Host {
     }
 
     /// Records a failed attempt at the host where it happened, and names that host if it is not the registry.
-    pub(super) fn failed(&self, error: RegistryError, at: &Origin) -> RegistryError {
+    pub(super) fn failed(&self, error: RegistryError, at: &Origin, turn: Turn) -> RegistryError {
         if *at == self.origin {
-            self.pace.failed(&error);
+            self.pace.failed(&error, turn);
             return error;
         }
         self.network.states().of(at).failed(&error);
@@ -288,6 +290,19 @@ fn is_wanted(response: &Response, expected: &[StatusCode]) -> bool {
 }
 
 impl Call<'_> {
+    /// What the registry counts it as.
+    fn action(&self) -> Action {
+        match self.operation {
+            Operation::ReadManifest if self.method == Method::HEAD => Action::CheckManifest,
+            Operation::ReadManifest => Action::ReadManifest,
+            Operation::PushManifest => Action::PushManifest,
+            Operation::CheckBlob => Action::CheckBlob,
+            Operation::ReadBlob => Action::ReadBlob,
+            Operation::BeginUpload => Action::BeginUpload,
+            _ => Action::Other,
+        }
+    }
+
     /// Whether the response to this call is a web page. A blob may be one.
     fn gets_web_page(&self, response: &Response) -> bool {
         let is_blob = matches!(

@@ -19,6 +19,7 @@ use super::{
     auth::Origin,
     error::RegistryError,
     retry::{self, LONGEST_RETRY_AFTER},
+    throttle::Throttles,
 };
 use crate::endpoint::retry::Pause;
 
@@ -37,7 +38,8 @@ pub(super) struct HostStates(Mutex<HashMap<Origin, Arc<HostState>>>);
 impl HostStates {
     /// The state of a host.
     pub(super) fn of(&self, origin: &Origin) -> Arc<HostState> {
-        Arc::clone(lock(&self.0).entry(origin.clone()).or_default())
+        let new = || Arc::new(HostState { throttles: Throttles::new(origin.host()), ..HostState::default() });
+        Arc::clone(lock(&self.0).entry(origin.clone()).or_insert_with(new))
     }
 }
 
@@ -45,6 +47,7 @@ impl HostStates {
 #[derive(Debug, Default)]
 pub(super) struct HostState {
     answers: AtomicU64,
+    throttles: Throttles,
     inner: Mutex<Inner>,
 }
 
@@ -78,6 +81,11 @@ impl HostState {
         let inner = lock(&self.inner);
         let (error, until) = inner.verdict.as_ref()?;
         until.is_none_or(|until| Instant::now() < until).then(|| error.clone())
+    }
+
+    /// How fast requests of each action are sent.
+    pub(super) fn throttles(&self) -> &Throttles {
+        &self.throttles
     }
 
     /// The number of successful requests.

@@ -6,13 +6,24 @@ use crate::oci::Digest;
 
 /// Whether a refused push of a tag means that the tag is immutable.
 ///
-/// No registry has a code of its own for this: ECR answers 400 `ImageTagAlreadyExistsException`, Artifact Registry 400,
-/// Harbor 412, ACR 405 or 409. 409 and 412 have no other meaning for a manifest; 400, 403 and 405 may mean anything, so the
-/// text decides. A wrong guess only changes the message, not the outcome.
+/// No registry has a code of its own for this: ECR answers 400 `TAG_INVALID`, Artifact Registry 400 `MANIFEST_INVALID`, Nexus
+/// 400 `BLOB_UPLOAD_INVALID`, Docker Hub 403 `DENIED`, ACR 405, Quay 409, Harbor 412. 409 and 412 have no other meaning for
+/// a manifest; 400, 403 and 405 may mean anything, so the text decides. Artifactory has no text: it answers 403 with the
+/// code of an invalid manifest, which is 400 everywhere else (GoogleContainerTools/kaniko#1095). A wrong guess only changes
+/// the message, not the outcome: the tag exists and points to another manifest.
 pub(super) fn says_immutable(Refusal { status, code, message, .. }: &Refusal) -> bool {
     let text = format!("{} {message}", code.as_deref().unwrap_or_default()).to_ascii_lowercase();
-    let words = ["immutable", "already exists", "alreadyexists", "overwrit", "locked"];
-    matches!(status, 409 | 412) || words.iter().any(|word| text.contains(word))
+    let words = [
+        "immutab",
+        "already exists",
+        "alreadyexists",
+        "overwrit",
+        "locked",
+        "operation is disallowed",
+        "not allow updating",
+    ];
+    let is_artifactory = (*status, code.as_deref()) == (403, Some("MANIFEST_INVALID"));
+    is_artifactory || matches!(status, 409 | 412) || words.iter().any(|word| text.contains(word))
 }
 
 /// Whether a refusal means that there are too many requests.
@@ -91,6 +102,19 @@ mod tests {
             refused(400, "ImageTagAlreadyExistsException", ""),
             refused(403, "DENIED", "cannot overwrite tag 1"),
             refused(405, "UNSUPPORTED", "the operation is disallowed: the manifest is locked"),
+            refused(
+                400,
+                "MANIFEST_INVALID",
+                "cannot update tag 1. The repository has enabled tag immutability",
+            ),
+            refused(
+                400,
+                "BLOB_UPLOAD_INVALID",
+                "blob upload invalid (Repository does not allow updating assets: x)",
+            ),
+            refused(403, "DENIED", "This tag cannot be updated due to immutability settings."),
+            refused(403, "MANIFEST_INVALID", "manifest invalid (description=HTTP 403 Forbidden)"),
+            refused(405, "REGISTRY_DISALLOWED_OPERATION", "The operation is disallowed on this registry"),
             refused(409, "CONFLICT", ""),
             refused(412, "PRECONDITION", ""),
         ] {

@@ -3,7 +3,7 @@
 //! [`Registries`] is one side of a copy, with any number of hosts. [`network`] opens connections, [`auth`] provides
 //! credentials, `host` sends a request (credentials, redirects, retries); `manifests`, `referrers`, `download` and `upload`
 //! are the operations. `retry` decides what is retried, `pace` limits concurrency, `host_state` holds what all requests to one
-//! host share, `rate` limits bytes per second, `trickle` detects slow transfers, `manifest_memory` bounds the memory of large manifests, `capabilities`
+//! host share, `throttle` limits the requests of each action (`window` counts them), `rate` limits bytes per second, `trickle` detects slow transfers, `manifest_memory` bounds the memory of large manifests, `capabilities`
 //! records what a host supports, `redirect` checks URLs, `foreign` fetches foreign layers, `probe` serves `doctor`,
 //! `answer` parses error responses, `refusal` and `error` define errors and hints, `client_error` translates the errors of
 //! libraries, `message_text` interprets texts, `limits` holds the limits.
@@ -31,8 +31,10 @@ mod redirect;
 mod referrers;
 mod refusal;
 mod retry;
+mod throttle;
 mod trickle;
 mod upload;
+mod window;
 
 use std::{
     collections::HashMap,

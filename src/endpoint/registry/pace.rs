@@ -1,11 +1,13 @@
-//! Rate limits for one registry. When it throttles a request, all requests to it pause: see [`HostState`].
+//! Rate limits for one registry. When it asks for a pause, or is overloaded, all requests to it pause: see [`HostState`].
+//! When it refuses a request because there are too many, requests of the same action slow down: see [`Throttles`].
 //!
 //! Two [`Lane`]s limit concurrency: one for requests, one for blob transfers. Each adapts its width by additive
-//! increase and multiplicative decrease (Chiu and Jain, 1989). Until the first 429, every success widens a lane: the
+//! increase and multiplicative decrease (Chiu and Jain, 1989). Until the first decrease, every success widens a lane: the
 //! registry is probably far from its limit.
 
 use std::{
     collections::HashMap,
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -18,8 +20,15 @@ use tokio::{
     time::Instant,
 };
 
-use super::{error::RegistryError, host_state::HostState, limits, retry};
-use crate::oci::Digest;
+use super::{
+    error::RegistryError,
+    host_state::HostState,
+    limits,
+    refusal::Refusal,
+    retry,
+    throttle::{Throttles, Turn},
+};
+use crate::{oci::Digest, quota::Action};
 
 /// All throttled requests within this time have the same cause and halve a lane once.
 const EPOCH: Duration = Duration::from_millis(100);
@@ -37,7 +46,9 @@ pub(super) struct Pace {
 
 impl Pace {
     /// The initial limits, of which this machine gets its part.
-    pub(super) fn new(state: Arc<HostState>, machines: usize) -> Self {
+    pub(super) fn new(state: Arc<HostState>, machines: NonZeroU32) -> Self {
+        state.throttles().share_by(machines.get());
+        let machines = machines.get() as usize;
         Self {
             requests: Lane::new(limits::REQUESTS_PER_HOST, machines),
             blobs: Lane::new(limits::BLOBS_PER_HOST, machines),
@@ -47,11 +58,32 @@ impl Pace {
         }
     }
 
-    /// Waits for a permit to send a request.
-    pub(super) async fn request(&self) -> Permit {
-        let permit = self.requests.enter().await;
-        self.ready().await;
-        permit
+    /// Waits for a permit to send a request. While it waits for the rate of its action, it holds nothing that requests of
+    /// other actions need.
+    pub(super) async fn request(&self, action: Action) -> (Turn, Permit) {
+        let throttles = self.throttles();
+        let _queue = throttles.queue(action).await;
+        loop {
+            throttles.ready(action).await;
+            let permit = self.requests.enter().await;
+            self.ready().await;
+            if let Some(turn) = throttles.take(action) {
+                return (turn, permit);
+            }
+        }
+    }
+
+    /// Waits until bytes of a blob may be sent, whose transfer has a permit.
+    pub(super) async fn bytes(&self, action: Action) -> Turn {
+        let throttles = self.throttles();
+        let _queue = throttles.queue(action).await;
+        loop {
+            throttles.ready(action).await;
+            self.ready().await;
+            if let Some(turn) = throttles.take(action) {
+                return turn;
+            }
+        }
     }
 
     /// Waits for a permit to transfer a blob. A transfer takes the destination's permit before the source's, so that
@@ -73,8 +105,12 @@ impl Pace {
     }
 
     /// Waits until a pause that the host asked for is over.
-    pub(super) async fn ready(&self) {
+    async fn ready(&self) {
         self.state.ready().await;
+    }
+
+    fn throttles(&self) -> &Throttles {
+        self.state.throttles()
     }
 
     /// Why no request should be sent to the host: see [`HostState::verdict`].
@@ -83,9 +119,15 @@ impl Pace {
     }
 
     /// Records a successful request.
-    pub(super) fn answered(&self) {
+    pub(super) fn answered(&self, turn: Turn) {
+        self.throttles().answered(turn);
         self.state.answered();
         self.requests.widen();
+    }
+
+    /// Records that bytes of a blob were received.
+    pub(super) fn received(&self, turn: Turn) {
+        self.throttles().answered(turn);
     }
 
     /// Records a successful blob transfer.
@@ -108,12 +150,21 @@ impl Pace {
         self.state.answers()
     }
 
-    /// Records a failed request. A throttled one pauses all requests and halves the lanes.
-    pub(super) fn failed(&self, error: &RegistryError) {
-        self.state.failed(error);
-        if retry::is_throttled(error) {
-            let now = Instant::now();
+    /// Records a failed request. If there were too many, its action slows down. If the host asks for a pause or is
+    /// overloaded, all requests pause.
+    pub(super) fn failed(&self, error: &RegistryError, turn: Turn) {
+        let now = Instant::now();
+        let is_throttling = error.refusal().is_some_and(Refusal::is_throttling);
+        if is_throttling {
+            self.throttles().refused(turn);
+        }
+        if !is_throttling || retry::asked_for(error).is_some() || retry::too_long_a_pause(error).is_some() {
+            self.state.failed(error);
+        }
+        if retry::is_throttled(error) && !is_throttling {
             self.requests.halve(now);
+        }
+        if retry::is_throttled(error) && (!is_throttling || turn.action.moves_blobs()) {
             self.blobs.halve(now);
         }
     }
@@ -219,7 +270,6 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::endpoint::registry::refusal::Refusal;
 
     fn enter(lane: &Arc<Lane>) -> Option<Permit> {
         lane.enter().now_or_never()
@@ -279,12 +329,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_pause_applies_to_all_requests_and_the_longest_wins() {
-        let pace = Pace::new(Arc::default(), 1);
+        let pace = Pace::new(Arc::default(), NonZeroU32::MIN);
+        let (turn, permit) = pace.request(Action::ReadManifest).await;
+        drop(permit);
         let before = Instant::now();
-        pace.failed(&too_many(Duration::from_millis(60)));
-        pace.failed(&too_many(Duration::from_millis(20)));
-        drop(pace.request().await);
+        pace.failed(&too_many(Duration::from_millis(60)), turn);
+        pace.failed(&too_many(Duration::from_millis(20)), turn);
+        drop(pace.request(Action::PushManifest).await);
         assert!(before.elapsed() >= Duration::from_millis(60));
-        assert!(pace.request().now_or_never().is_some());
+        assert!(pace.request(Action::PushManifest).now_or_never().is_some());
     }
 }

@@ -60,6 +60,12 @@ impl Refusal {
         matches!(self.status, 415 | 422) || self.has_code("MANIFEST_INVALID") || self.has_code("UNSUPPORTED")
     }
 
+    /// Whether the bytes of a blob were refused because they came in a PUT: some versions of Artifactory accept them in
+    /// PATCH requests only (docker/buildx#196).
+    pub(super) fn wants_chunks(&self) -> bool {
+        self.status == 404 && self.has_code("BLOB_UNKNOWN")
+    }
+
     /// Whether the repository must be created first (ECR, for example).
     pub(super) fn lacks_repository(&self) -> bool {
         self.status == 404 && self.has_code("NAME_UNKNOWN")
@@ -80,8 +86,8 @@ impl Refusal {
         }
         if self.is_throttling() {
             return Some(format!(
-                "{registry} limits the number of requests: run the command again later; what has been copied is not \
-                 copied again"
+                "{registry} limits the number of requests: log in there if you have not, or run the command again later; \
+                 what has been copied is not copied again"
             ));
         }
         Some(match self.status {
@@ -95,7 +101,11 @@ impl Refusal {
             401 | 403 => {
                 format!("check that the credentials for {registry} allow pushing to this repository")
             }
-            _ if self.lacks_repository() && location.side == Side::Destination => {
+            // Harbor names the project that is missing, with a code of its own.
+            _ if location.side == Side::Destination
+                && (self.lacks_repository()
+                    || self.status == 404 && location.operation == Operation::BeginUpload) =>
+            {
                 let repository = location.name.split('@').next().unwrap_or(&location.name);
                 format!("this registry does not create repositories automatically: create {repository} first")
             }
@@ -107,10 +117,6 @@ impl Refusal {
                 "{registry} does not accept this manifest: allow its media type there, or skip the image with --exclude"
             ),
             400 if self.wants_tls => may_speak_https(registry),
-            429 => format!(
-                "{registry} limits requests: log in there if you have not, pass a smaller --jobs N, or run the same \
-                 command again later; it resumes"
-            ),
             507 => format!(
                 "{registry} has no space left: free some there, then run the same command again; it resumes"
             ),

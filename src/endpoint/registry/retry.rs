@@ -57,6 +57,8 @@ fn remedy(error: &RegistryError) -> Remedy {
             Some(_) => Remedy::Nothing,
             None => Remedy::SameRequest,
         },
+        // A PUT with bytes: use chunks.
+        Error::Refused(refusal) if refusal.wants_chunks() => Remedy::NewUpload(ATTEMPTS),
         Error::Refused(refusal) => match (refusal.status, refusal.code.as_deref()) {
             (409, Some("BLOB_UPLOAD_UNKNOWN" | "BLOB_UPLOAD_INVALID")) => Remedy::FreeUpload,
             // The token may have expired during the upload; the next POST gets a new one.

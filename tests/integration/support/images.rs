@@ -109,6 +109,16 @@ impl SampleImage {
         builder.into_image()
     }
 
+    /// An OCI index for linux/amd64 and linux/arm64/v8; the former has a third layer of this many bytes.
+    pub fn multi_platform_with_large_layer(name: &str, bytes: usize) -> Self {
+        let mut builder = Builder::new(name);
+        let layer = builder.blob(Format::Oci.layer(), compressed(Format::Oci.layer(), "large", bytes));
+        let large = builder.platform_image(Format::Oci, PLATFORMS[0], &[layer]);
+        let small = builder.platform_image(Format::Oci, PLATFORMS[1], &[]);
+        builder.index(Format::Oci, &[large, small]);
+        builder.into_image()
+    }
+
     /// An OCI index for linux/amd64 and linux/arm64 whose only layer is a real archive of one file: nodes can unpack it.
     pub fn unpackable(name: &str, file: &str, content: &str) -> Self {
         let mut archive = tar::Builder::new(Vec::new());

@@ -1,8 +1,11 @@
 //! A forward proxy: tunnels for https (`CONNECT`), whole requests for http. It records its requests.
 //!
-//! Every host name resolves to this machine, so tests may use names that do not exist.
+//! Every host name resolves to this machine, so tests may use names that do not exist; those of [`Proxy::lead`] on any port.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{Method, Request, StatusCode, header::PROXY_AUTHORIZATION};
@@ -11,7 +14,10 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::http_server::{Answer, Dropped, HttpServer};
+use super::{
+    Address,
+    http_server::{Answer, Dropped, HttpServer},
+};
 
 /// A request to the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +45,8 @@ struct Shared {
     refusal: Option<StatusCode>,
     requests: Mutex<Vec<ProxyRequest>>,
     client: reqwest::Client,
+    /// The ports of servers by the names that they have here.
+    servers: Mutex<HashMap<String, u16>>,
 }
 
 impl Proxy {
@@ -62,10 +70,17 @@ impl Proxy {
         let redirects = reqwest::redirect::Policy::none();
         let client = reqwest::Client::builder().no_proxy().redirect(redirects).tls_certs_only([]);
         let client = client.build().unwrap();
-        let shared = Arc::new(Shared { demanded, refusal, requests: Mutex::default(), client });
+        let (requests, servers) = (Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { demanded, refusal, requests, client, servers });
         let server =
             HttpServer::start(None, &shared, |shared, request| async move { shared.answer(request).await });
         Self { server: server.await, shared }
+    }
+
+    /// From now on, this host name leads to this server, whatever the port.
+    pub fn lead(&self, host: &str, server: &Address) {
+        let port = server.host_port.rsplit(':').next().unwrap().parse().unwrap();
+        self.shared.servers.lock().unwrap().insert(host.to_owned(), port);
     }
 
     /// `http://127.0.0.1:PORT`
@@ -100,7 +115,8 @@ impl Shared {
         if !is_welcome {
             return Ok(status(StatusCode::PROXY_AUTHENTICATION_REQUIRED));
         }
-        let port = request.uri().port_u16().unwrap_or(80);
+        let led = self.servers.lock().unwrap().get(request.uri().host().unwrap_or_default()).copied();
+        let port = led.or(request.uri().port_u16()).unwrap_or(80);
         if request.method() == Method::CONNECT {
             Ok(tunnel(request, port).await)
         } else {

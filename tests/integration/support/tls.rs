@@ -50,6 +50,12 @@ impl Authority {
         })
     }
 
+    /// One with a server certificate for these names.
+    pub fn for_names(names: &[&str]) -> Self {
+        let name = |name: &&str| rcgen::SanType::DnsName((*name).try_into().unwrap());
+        Self::with_server(|params| params.subject_alt_names.extend(names.iter().map(name)))
+    }
+
     /// A server certificate that signs itself and is marked as an authority, as `openssl req -x509` makes it.
     pub fn self_signed() -> Self {
         let made = Self::new();

@@ -37,13 +37,18 @@ pub(super) async fn size(
 ) -> Result<Option<u64>, Error> {
     let address = BlobAddress::in_repository(host, Operation::CheckBlob, repository, digest)?;
     let call = address.call(Method::HEAD, None);
-    let mut response =
-        host.send(&call, &[&[StatusCode::NOT_FOUND], HEAD_UNKNOWN.as_slice()].concat()).await?;
-    if HEAD_UNKNOWN.contains(&response.status()) {
-        // Fall back to GET and read only the header.
-        let call = Call { method: Method::GET, ..call.clone() };
-        response = host.send(&call, &[StatusCode::NOT_FOUND]).await?;
-    }
+    // Fall back to GET and read only the header.
+    let get = Call { method: Method::GET, ..call.clone() };
+    let response = match host.send(&call, &[&[StatusCode::NOT_FOUND], HEAD_UNKNOWN.as_slice()].concat()).await
+    {
+        Ok(response) if HEAD_UNKNOWN.contains(&response.status()) => None,
+        Err(error) if is_refused_elsewhere(&error) => None,
+        answered => Some(answered?),
+    };
+    let response = match response {
+        Some(response) => response,
+        None => host.send(&get, &[StatusCode::NOT_FOUND]).await?,
+    };
     if response.status() == StatusCode::NOT_FOUND {
         return Ok(None);
     }
@@ -53,6 +58,12 @@ pub(super) async fn size(
         let cause = RegistryError::Protocol("it reports no size for a blob".to_owned());
         host.error(call.operation, &call.name, &Attempts::new(1), cause)
     })
+}
+
+/// Whether the registry led a HEAD request to a host that refuses it. The signature in such a URL may be for GET alone.
+fn is_refused_elsewhere(error: &Error) -> bool {
+    let cause = error.cause.downcast_ref();
+    matches!(cause, Some(elsewhere @ RegistryError::Elsewhere { .. }) if elsewhere.is_status(&[401, 403]))
 }
 
 /// Opens a blob of a repository at an offset.

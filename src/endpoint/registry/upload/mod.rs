@@ -284,8 +284,11 @@ impl Push {
 impl Upload {
     fn new(push: Push, ResumedUpload { session, start, record }: ResumedUpload, permit: Permit) -> Self {
         let capabilities = &push.host.capabilities;
-        let method =
-            if record.resets >= SUSPICIOUS_RESETS { capabilities.chunks() } else { capabilities.method() };
+        let method = match start.received {
+            _ if record.resets >= SUSPICIOUS_RESETS => capabilities.chunks(),
+            0 => capabilities.method(),
+            _ => capabilities.method_for_rest(),
+        };
         Self { push, session, start, record, method, _permit: permit }
     }
 }

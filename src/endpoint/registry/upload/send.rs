@@ -18,6 +18,7 @@ use super::{
         error::RegistryError,
         host::{Host, discard},
         limits, redirect,
+        throttle::Turn,
         trickle::Trickle,
     },
     Push,
@@ -31,6 +32,7 @@ use crate::{
         body::{Snapshot, Watch},
     },
     event::Event,
+    quota::Action,
 };
 
 /// The state of a running upload that is needed to resume it.
@@ -134,7 +136,8 @@ pub(super) async fn transmit(
     record: &mut UploadRecord,
 ) -> Result<Response, RegistryError> {
     let host = &push.host;
-    host.pace.ready().await;
+    let action = if outgoing.method == Method::PATCH { Action::UploadChunk } else { Action::CompleteUpload };
+    let turn = host.pace.bytes(action).await;
     if let Some(verdict) = host.pace.verdict() {
         return Err(verdict);
     }
@@ -142,7 +145,7 @@ pub(super) async fn transmit(
     let pause = limits::REDIRECT.min(host.tuning().stall / 2);
     for _ in 0..=limits::REDIRECTS {
         let release = waits.then(|| Release::after(pause));
-        let response = transmit_once(push, &outgoing, release.clone(), watch, record).await?;
+        let response = transmit_once(push, &outgoing, release.clone(), turn, (watch, record)).await?;
         match redirect::target(response.url(), &outgoing.method, &response)? {
             None if response.status().is_success() => return Ok(response),
             None => return Err(RegistryError::Redirect("it redirects without a `Location`".to_owned())),
@@ -164,8 +167,8 @@ async fn transmit_once(
     push: &Push,
     outgoing: &Outgoing,
     release: Option<Release>,
-    watch: &Watch,
-    record: &mut UploadRecord,
+    turn: Turn,
+    (watch, record): (&Watch, &mut UploadRecord),
 ) -> Result<Response, RegistryError> {
     let host = &push.host;
     let origin = Origin::of(&outgoing.url).map_err(|error| RegistryError::Redirect(error.to_string()))?;
@@ -195,6 +198,7 @@ async fn transmit_once(
             RegistryError::WebPage
         }
         Ok(response) if response.status().is_success() || response.status().is_redirection() => {
+            host.pace.received(turn);
             return Ok(response);
         }
         Ok(mut response) => {
@@ -206,7 +210,7 @@ async fn transmit_once(
         }
         Err(error) => error,
     };
-    Err(host.failed(error, &origin))
+    Err(host.failed(error, &origin, turn))
 }
 
 /// Waits for the response, records the progress and cancels a stalled request. A read timeout does not suffice: nothing
