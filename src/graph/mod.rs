@@ -5,7 +5,7 @@
 //! is part of its graph, but not of its root: the root does not name it. No I/O.
 
 mod attached;
-mod kept;
+mod image_manifests;
 mod successors;
 
 use std::collections::{HashMap, HashSet};
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::attached::in_order;
 pub use self::{
     attached::{Attached, AttachedCounts, AttachedManifest, ReferrerSelection, Referrers},
-    kept::KeptManifests,
+    image_manifests::ImageManifests,
     successors::{
         Reachable, Relation, Successor, blobs, children, config, layers, reachable, subject, successors,
     },

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::PlannedRequests;
 use crate::{
     error::{Failure, Kind},
-    graph::{Attached, AttachedCounts, AttachedManifest, Graph, KeptManifests, PlatformManifest},
+    graph::{Attached, AttachedCounts, AttachedManifest, Graph, ImageManifests, PlatformManifest},
     oci::{ArtifactKind, Digest, Mapping, MediaType, Platform, Reference, Repository},
     problem::Problem,
     trust::Signer,
@@ -22,7 +22,7 @@ pub struct Mirrored {
     /// Its manifests and blobs, if they are known and were asked for.
     pub graph: Option<Box<Graph>>,
     /// Its manifests, if they are known and were asked for.
-    pub manifests: Option<Box<KeptManifests>>,
+    pub manifests: Option<Box<ImageManifests>>,
     /// The repository that must be created before this image can be pushed.
     pub missing_repository: Option<Repository>,
 }

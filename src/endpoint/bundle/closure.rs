@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::error::BundleError;
 use crate::{
-    graph::{self, ForeignLayers, KeptManifests, Relation, Successor},
+    graph::{self, ForeignLayers, ImageManifests, Relation, Successor},
     oci::{
         Contents, Descriptor, Digest, RawManifest, Sizes,
         manifest::{LARGEST_MANIFEST, ManifestError},
@@ -72,7 +72,7 @@ impl Closure {
     }
 
     /// Adds the manifests of a complete image, all of which are valid.
-    pub(crate) fn add_complete(&mut self, image: &KeptManifests) {
+    pub(crate) fn add_complete(&mut self, image: &ImageManifests) {
         for manifest in &image.manifests {
             if !self.manifests.contains_key(manifest.digest())
                 && let Ok(contents) = manifest.contents()

@@ -1,4 +1,4 @@
-//! The content of a file before the blobs. That of the lock of 10,000 images has 16 MB, so it is not kept in memory.
+//! The content of a file that precedes the blobs. The lock of 10,000 images has 16 MB, so it does not stay in memory.
 
 use std::io::{self, BufWriter, Write};
 
@@ -14,7 +14,7 @@ use crate::{
     oci::{Digest, Hasher, digest::Algorithm},
 };
 
-/// The most bytes of a content that is written and kept in memory.
+/// The most bytes of content that stay in memory.
 const MOST_IN_MEMORY: usize = 1024 * 1024;
 /// How many bytes are read at once.
 const PIECE: u64 = 64 * 1024;
@@ -29,8 +29,8 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    /// What `write` writes: a large content goes to a temporary file without a name. It stays in memory if no such file
-    /// can be written.
+    /// What `write` writes: large content goes to a temporary file without a name, or stays in memory if that file cannot be
+    /// written.
     pub(crate) fn written(write: impl Fn(&mut dyn Write) -> io::Result<()>) -> Self {
         spooled(&write).unwrap_or_else(|_| {
             let mut bytes = Vec::new();

@@ -25,7 +25,7 @@ use super::{
     volumes::{Volume, VolumeSet},
 };
 use crate::{
-    graph::{ForeignLayers, Graph, KeptManifests},
+    graph::{ForeignLayers, Graph, ImageManifests},
     lock::{Lock, LockedImage},
     oci::{Attachment, Descriptor, Digest, Link, RawManifest, Reference, Repository, Target},
 };
@@ -78,7 +78,7 @@ impl FoundAttached {
     fn new(
         reference: &Reference,
         (subject, attachment): &(Digest, Attachment),
-        image: &KeptManifests,
+        image: &ImageManifests,
     ) -> Self {
         let manifest = image.get(&attachment.descriptor.digest);
         let is_tagged = matches!(attachment.link, Link::Tag(_));
@@ -107,7 +107,7 @@ impl Gathered {
     }
 
     /// Adds a complete image.
-    pub(crate) fn add(&mut self, reference: &Reference, image: &KeptManifests) {
+    pub(crate) fn add(&mut self, reference: &Reference, image: &ImageManifests) {
         self.roots.push((reference.clone(), image.root.clone()));
         let attached = image.attached.iter().map(|found| FoundAttached::new(reference, found, image));
         self.attached.extend(attached);
@@ -156,7 +156,7 @@ impl Draft {
     pub fn new(images: &[(&Reference, &Graph)], lock: &Lock, absent: &HashSet<Digest>) -> Self {
         let mut gathered = Gathered::new(lock.foreign_layers.into());
         for (reference, graph) in images {
-            if let Some(image) = KeptManifests::of(graph) {
+            if let Some(image) = ImageManifests::of(graph) {
                 gathered.add(reference, &image);
             }
         }

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     endpoint::{body::OnProgress, bundle::Layout},
     event::{BlobOutcome, Event, EventSink},
-    graph::{ForeignLayers, KeptManifests},
+    graph::{ForeignLayers, ImageManifests},
     jobs::first_images::FirstImages,
     oci::{Descriptor, Digest, Mapping, Repository},
     pipeline::mirror::warn_of_foreign_layers,
@@ -39,7 +39,7 @@ pub(super) struct OwnerOfBlobs<'a> {
 impl<'a> OwnerOfBlobs<'a> {
     /// Announces the images, and how much will be copied for each.
     pub(super) fn announce<'b>(
-        images: impl Iterator<Item = (Mapping, &'b KeptManifests)>,
+        images: impl Iterator<Item = (Mapping, &'b ImageManifests)>,
         (layout, foreign_layers): (&Layout, ForeignLayers),
         events: &'a Arc<dyn EventSink>,
     ) -> Self {

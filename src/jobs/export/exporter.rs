@@ -1,11 +1,7 @@
 //! Writes a bundle. Every image is resolved first, because the offset of every blob must be known before the first
 //! byte is written. Then the blobs are copied as to any other destination, and the file is read back and renamed.
 
-use std::{
-    collections::{HashMap, HashSet},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
 use tokio::io::AsyncWrite;
 
@@ -13,7 +9,7 @@ use super::{
     announce::{OwnerOfBlobs, ResolvingEvents},
     blocking::blocking,
     import_names::ImportNames,
-    manifest_budget::ManifestBudget,
+    manifest_budget::{ManifestBudget, refuse_unreadable},
 };
 use crate::{
     confirm::Level,
@@ -28,7 +24,7 @@ use crate::{
     },
     error::{Failure, Kind},
     event::{Event, EventSink},
-    graph::{KeptManifests, ManifestBytes},
+    graph::ManifestBytes,
     lock::{Base, Lock, Placement},
     oci::{ChartIdentity, Descriptor, Digest, Mapping, Reference},
     outcome::{Bytes, ImageOutcome, Mirrored, Status},
@@ -211,9 +207,7 @@ impl<S: Source> Exporter<S> {
         let source = Arc::new(ManifestBudget::new(Arc::clone(&self.source), limit));
         let mut mirrored =
             mirror(Arc::clone(&source), Arc::new(EmptyDestination), mappings, options, events).await;
-        if let Some(total) = source.excess() {
-            return Err(unreadable(total, limit));
-        }
+        source.check_total()?;
         for image in &mut mirrored {
             image.outcome.destination = image.outcome.source.to_string();
             if let Some(message) = image.outcome.skip_message() {
@@ -401,28 +395,4 @@ fn cut_off(error: &Error) -> Failure {
     let failure = error.failure();
     let hint = "discard the incomplete output: a stream cannot be resumed";
     failure.with_hint(hint)
-}
-
-/// Refuses images whose manifests are too large in total for anything that reads bundles.
-fn refuse_unreadable(mirrored: &[Mirrored]) -> Result<(), Failure> {
-    let images: Vec<&KeptManifests> =
-        mirrored.iter().filter_map(|image| image.manifests.as_deref()).collect();
-    let roots = images.iter().map(|image| &image.root.digest);
-    let attached = images.iter().flat_map(|image| &image.attached).map(|(_, found)| &found.descriptor.digest);
-    let roots: HashSet<&Digest> = roots.chain(attached).collect();
-    let manifests = images.iter().flat_map(|image| &image.manifests);
-    let sizes: HashMap<&Digest, u64> =
-        manifests.map(|manifest| (manifest.digest(), manifest.size())).collect();
-    let (total, limit) = (sizes.values().sum::<u64>(), most_manifest_bytes(roots.len()));
-    if total <= limit { Ok(()) } else { Err(unreadable(total, limit)) }
-}
-
-fn unreadable(total: u64, limit: u64) -> Failure {
-    let message = format!(
-        "the manifests of these images have at least {} in total, and those of a bundle may have at most {}",
-        units::bytes(total),
-        units::bytes(limit)
-    );
-    Failure::new(Kind::Image, message)
-        .with_hint("export the images in several bundles, with --include and --exclude")
 }

@@ -4,14 +4,17 @@
 //! refused before it is read.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use crate::{
-    endpoint::{EndpointError, Error, Operation, Source, forward},
-    graph,
+    endpoint::{EndpointError, Error, Operation, Source, bundle::closure::most_manifest_bytes, forward},
+    error::{Failure, Kind},
+    graph::{self, ImageManifests},
     oci::{Digest, RawManifest, Repository, Target, media_type::Structure},
+    outcome::Mirrored,
+    units,
 };
 
 /// See the module documentation.
@@ -52,8 +55,13 @@ impl<S: Source> ManifestBudget<S> {
         Self { inner, most, known: Mutex::default() }
     }
 
+    /// Fails if the manifests that are known to be needed are too large in total.
+    pub(super) fn check_total(&self) -> Result<(), Failure> {
+        self.excess().map_or(Ok(()), |total| Err(unreadable(total, self.most)))
+    }
+
     /// How many bytes of manifests are known to be needed, if that is too much.
-    pub(super) fn excess(&self) -> Option<u64> {
+    fn excess(&self) -> Option<u64> {
         let total = self.known.lock().unwrap_or_else(PoisonError::into_inner).total;
         (total > self.most).then_some(total)
     }
@@ -94,4 +102,28 @@ impl<S: Source> Source for ManifestBudget<S> {
         }
         Ok(read)
     }
+}
+
+/// Refuses images whose manifests are too large in total for anything that reads bundles.
+pub(super) fn refuse_unreadable(mirrored: &[Mirrored]) -> Result<(), Failure> {
+    let images: Vec<&ImageManifests> =
+        mirrored.iter().filter_map(|image| image.manifests.as_deref()).collect();
+    let roots = images.iter().map(|image| &image.root.digest);
+    let attached = images.iter().flat_map(|image| &image.attached).map(|(_, found)| &found.descriptor.digest);
+    let roots: HashSet<&Digest> = roots.chain(attached).collect();
+    let manifests = images.iter().flat_map(|image| &image.manifests);
+    let sizes: HashMap<&Digest, u64> =
+        manifests.map(|manifest| (manifest.digest(), manifest.size())).collect();
+    let (total, limit) = (sizes.values().sum::<u64>(), most_manifest_bytes(roots.len()));
+    if total <= limit { Ok(()) } else { Err(unreadable(total, limit)) }
+}
+
+fn unreadable(total: u64, limit: u64) -> Failure {
+    let message = format!(
+        "the manifests of these images have at least {} in total, and those of a bundle may have at most {}",
+        units::bytes(total),
+        units::bytes(limit)
+    );
+    Failure::new(Kind::Image, message)
+        .with_hint("export the images in several bundles, with --include and --exclude")
 }

@@ -10,7 +10,7 @@ use crate::{
     endpoint::{Cause, Destination, Error, Operation, Source},
     error::{Failure, Kind},
     event::{Event, EventSink},
-    graph::{Graph, KeptManifests},
+    graph::{Graph, ImageManifests},
     oci::{Digest, Mapping, Platform, RawManifest, Target},
     outcome::{ImageContent, Mirrored, Status},
     pipeline::mirror::Options,
@@ -128,7 +128,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         mirrored.content = ImageContent::of(graph);
         mirrored.graph = self.options.keep_graphs.then(|| Box::new(graph.clone()));
         if self.options.keep_manifests {
-            mirrored.manifests = KeptManifests::of(graph).map(Box::new);
+            mirrored.manifests = ImageManifests::of(graph).map(Box::new);
         }
         self.events.emit(Event::Resolved {
             image: Arc::clone(image),

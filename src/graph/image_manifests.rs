@@ -1,5 +1,5 @@
-//! What is kept of an image that a bundle will contain: its manifests, without what they reference. That of 10,000 images
-//! is much smaller than their graphs, from which it is made again.
+//! The manifests of an image that a bundle will contain. A bundle may have 10,000 images: their manifests take much less
+//! memory than their graphs.
 
 use bytes::Bytes;
 
@@ -8,10 +8,10 @@ use crate::oci::{Attachment, Descriptor, Digest, RawManifest};
 
 /// The manifests of an image.
 #[derive(Debug, Clone)]
-pub struct KeptManifests {
+pub struct ImageManifests {
     /// The root, as its tag describes it.
     pub root: Descriptor,
-    /// Those of the image, then those that are attached, each group with children before parents.
+    /// Those of the image, then the attached ones, each group with children before parents.
     pub manifests: Box<[RawManifest]>,
     /// What is attached to which manifest.
     pub attached: Box<[(Digest, Attachment)]>,
@@ -19,8 +19,8 @@ pub struct KeptManifests {
     pub configs: Box<[(Digest, Bytes)]>,
 }
 
-impl KeptManifests {
-    /// Those of a complete graph that holds the bytes of all manifests.
+impl ImageManifests {
+    /// The manifests of a complete graph that holds the bytes of all of them; `None` if the graph has no root.
     #[must_use]
     pub fn of(graph: &Graph) -> Option<Self> {
         let attached = |found: &Attached| (found.subject.clone(), found.attachment());
