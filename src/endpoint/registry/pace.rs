@@ -339,4 +339,20 @@ mod tests {
         assert!(before.elapsed() >= Duration::from_millis(60));
         assert!(pace.request(Action::PushManifest).now_or_never().is_some());
     }
+
+    #[tokio::test]
+    async fn too_many_requests_slow_one_action_and_an_overload_pauses_all() {
+        let pace = Pace::new(Arc::default(), NonZeroU32::MIN);
+        let refused = |status| RegistryError::Refused(Refusal { status, ..Refusal::default() });
+        let width = || lock(&pace.requests.width).now;
+        let (turn, permit) = pace.request(Action::PushManifest).await;
+        drop(permit);
+        pace.failed(&refused(429), turn);
+        assert!(pace.request(Action::PushManifest).now_or_never().is_none());
+        assert!(pace.request(Action::BeginUpload).now_or_never().is_some());
+        assert_eq!(width(), limits::REQUESTS_PER_HOST.0);
+        pace.failed(&refused(503), turn);
+        assert!(pace.request(Action::BeginUpload).now_or_never().is_none());
+        assert_eq!(width(), limits::REQUESTS_PER_HOST.0 / 2);
+    }
 }
