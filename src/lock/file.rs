@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The largest lock that is read, in bytes.
-const LARGEST: u64 = 256 * 1024 * 1024;
+pub(super) const LARGEST: u64 = 256 * 1024 * 1024;
 /// The prefix of temporary files.
 const UNFINISHED: &str = ".thoras-mirror-lock-";
 /// How often to create the temporary file again if another run removes it.
@@ -206,6 +206,12 @@ mod tests {
         assert_eq!(names(folder.path()), ["a.lock"], "no temporary file remains");
         LockFile::prepare(&path).unwrap().write(&empty()).unwrap();
         assert_eq!(names(folder.path()), ["a.lock"], "a lock is replaced");
+        let pieces = [b"bytes of " as &[u8], b"a lock"].into_iter();
+        LockFile::prepare(&path)
+            .unwrap()
+            .write_pieces(pieces.map(|piece| Ok(Bytes::from_static(piece))))
+            .unwrap();
+        assert_eq!(Lock::read_bytes(&path).unwrap(), b"bytes of a lock");
     }
 
     #[test]
@@ -238,6 +244,15 @@ mod tests {
     fn a_lock_may_have_256_mib_and_no_byte_more() {
         check_size(268_435_456).unwrap();
         assert_eq!(check_size(268_435_457).unwrap_err().to_string(), "it is larger than 256 MiB");
+    }
+
+    #[test]
+    fn a_lock_that_does_not_exist_is_absent_and_not_unreadable() {
+        let folder = tempfile::tempdir().unwrap();
+        let absent = Lock::read(&folder.path().join("a.lock")).unwrap_err();
+        assert!(matches!(absent, LockError::Absent(_)), "{absent:?}");
+        let unreadable = Lock::read(&folder.path().join("a".repeat(300))).unwrap_err();
+        assert!(matches!(unreadable, LockError::Unreadable(..)), "{unreadable:?}");
     }
 
     #[test]

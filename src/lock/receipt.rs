@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Lock;
+use super::{Lock, file};
 use crate::{
     oci::{Digest, Reference, mapping::Root},
     outcome::{ImageOutcome, Status},
@@ -18,6 +18,7 @@ const SCHEMA: &str = "thoras-mirror/receipt/v1";
 const ANY_VERSION: &str = "thoras-mirror/receipt/";
 /// The largest receipt that is read, in bytes: a lock, and a little more.
 pub(crate) const LARGEST: u64 = 320 * 1024 * 1024;
+const _: () = assert!(LARGEST > file::LARGEST, "a receipt contains a lock");
 
 /// The receipt of one import.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -156,8 +157,79 @@ fn version(bytes: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
-    use crate::committed_schema;
+    use crate::{committed_schema, oci::Mapping};
+
+    /// The receipt of an import of one image to `mirror.example.com/a`, with the lock of an import to `lock_of`.
+    fn receipt(status: Status, lock_of: &str) -> Receipt {
+        let image = Mapping {
+            source: "source.example.com/app:1".parse().unwrap(),
+            pinned: None,
+            repository: "mirror.example.com/a/app".parse().unwrap(),
+            tag: "1".to_owned(),
+        };
+        let reference = format!("{lock_of}/app:1");
+        let lock = json!({
+            "schema": super::super::SCHEMA,
+            "destinations": [{"to": lock_of, "naming": "last"}],
+            "platforms": [],
+            "images": [{
+                "source": image.source,
+                "platforms": [],
+                "blobs": [],
+                "destinations": [{"to": lock_of, "reference": reference, "confirmed": true}]
+            }],
+            "blobs": {}
+        });
+        let lock = Lock::from_slice(lock.to_string().as_bytes()).unwrap();
+        let outcomes = [ImageOutcome::new(&image, status)];
+        let root = "mirror.example.com/a".parse().unwrap();
+        Receipt::new(
+            Digest::sha256(b"bundle"),
+            "2026-01-01T00:00:00Z".to_owned(),
+            &root,
+            &outcomes.iter(),
+            lock,
+        )
+    }
+
+    #[test]
+    fn a_receipt_reads_back() {
+        for (status, result) in
+            [(Status::Copied, ReceiptResult::Complete), (Status::Failed, ReceiptResult::Failed)]
+        {
+            let bytes = receipt(status, "mirror.example.com/a").to_bytes();
+            assert!(bytes.ends_with(b"}\n") && Receipt::is_receipt(&bytes));
+            let read = Receipt::from_slice(&bytes).unwrap();
+            assert_eq!((read.result, read.bundle), (result, Digest::sha256(b"bundle")));
+            assert_eq!(read.lock, receipt(status, "mirror.example.com/a").lock);
+            assert_eq!((read.images.len(), read.images[0].status), (1, status));
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_receipt_of_this_import_is_refused() {
+        let refused = |change: fn(&mut Value)| {
+            let bytes = receipt(Status::Copied, "mirror.example.com/a").to_bytes();
+            let mut document = serde_json::from_slice(&bytes).unwrap();
+            change(&mut document);
+            let bytes = document.to_string();
+            (Receipt::is_receipt(bytes.as_bytes()), Receipt::from_slice(bytes.as_bytes()).unwrap_err())
+        };
+        let not_a_receipt = "it is not a receipt".to_owned();
+        assert_eq!(refused(|document| *document = json!([])), (false, not_a_receipt));
+        let (is_receipt, later) = refused(|document| document["schema"] = json!("thoras-mirror/receipt/v9"));
+        assert!(is_receipt && later.contains("v9") && later.contains(SCHEMA), "{later}");
+        let (is_receipt, _) = refused(|document| document["schema"] = json!("thoras-mirror/lock/v2"));
+        assert!(!is_receipt);
+        let (_, damaged) = refused(|document| document["lock"]["images"][0]["destinations"] = json!([]));
+        assert!(damaged.contains("source.example.com/app:1"), "{damaged}");
+        let bytes = receipt(Status::Copied, "other.example.com/a").to_bytes();
+        let other = Receipt::from_slice(&bytes).unwrap_err();
+        assert_eq!(other, "the lock in it is not the one of an import to mirror.example.com/a");
+    }
 
     #[test]
     fn the_committed_schema_is_current() {

@@ -334,6 +334,49 @@ mod tests {
     }
 
     #[test]
+    fn an_error_names_five_images_and_counts_the_others() {
+        let causes = |names: &[&str]| {
+            join(vec![shard(0, 1, &[], &list(names))], &list(names)).unwrap_err().failure().causes
+        };
+        let five = ["a:1", "b:1", "c:1", "d:1", "e:1"];
+        assert_eq!(causes(&five), five.map(|name| format!("src.example/{name}")));
+        let seven = causes(&["a:1", "b:1", "c:1", "d:1", "e:1", "f:1", "g:1"]);
+        assert_eq!((seven.len(), seven[5].as_str()), (6, "2 more"));
+    }
+
+    /// Two shards have the same source, each at another destination. Returns the joined image.
+    fn joined(change: impl Fn(&mut LockedImage, &mut LockedImage)) -> Result<LockedImage, JoinError> {
+        let listed = |name: &str| ListedImage {
+            source: "src.example/a:1".parse().unwrap(),
+            destination: format!("dst.example/m/{name}").parse().unwrap(),
+            pinned: None,
+        };
+        let all = ImageList::new(["a:1", "b:1"].map(listed));
+        let (mut first, mut second) = (shard(0, 2, &["a:1"], &all), shard(1, 2, &["a:1"], &all));
+        second.1.images[0].destinations[0].reference = "dst.example/m/b:1".parse().unwrap();
+        change(&mut first.1.images[0], &mut second.1.images[0]);
+        Ok(join(vec![first, second], &all)?.lock.images.remove(0))
+    }
+
+    #[test]
+    fn an_image_of_two_shards_has_one_digest_and_what_either_knows() {
+        let unknown = |image: &mut LockedImage| (image.digest, image.blobs) = (None, Vec::new());
+        let whole = joined(|_, _| ()).unwrap();
+        assert_eq!(whole.destinations.len(), 2);
+        assert_eq!(joined(|first, _| unknown(first)).unwrap(), whole);
+        assert_eq!(joined(|_, second| unknown(second)).unwrap(), whole);
+        assert_eq!(joined(|first, _| first.blobs.clear()).unwrap(), whole);
+        assert_eq!(joined(|_, second| second.blobs.clear()).unwrap(), whole);
+        let digest_alone = joined(|first, second| {
+            first.blobs.clear();
+            unknown(second);
+        });
+        assert_eq!(digest_alone.unwrap().digest, whole.digest);
+        let two = joined(|_, second| second.digest = Some(Digest::sha256(b"other"))).unwrap_err();
+        assert!(matches!(two, JoinError::Digest { .. }), "{two}");
+    }
+
+    #[test]
     fn images_that_are_not_confirmed_are_listed_with_their_shard() {
         let all = list(&["a:1", "b:1"]);
         let mut second = shard(1, 2, &["b:1"], &all);

@@ -319,6 +319,64 @@ fn an_image_is_confirmed_at_any_destination_and_skipped_only_if_it_is_optional()
     }
 }
 
+/// The lock of a run in which `app` failed before anything was known of it, with a change.
+fn failed(change: impl Fn(&mut LockedImage)) -> Lock {
+    let mut image = image("app", PROD, "app");
+    (image.digest, image.blobs) = (None, Vec::new());
+    image.destinations[0].confirmed = false;
+    change(&mut image);
+    run(PROD, vec![image])
+}
+
+#[test]
+fn a_run_that_could_not_read_the_source_keeps_what_the_lock_knows() {
+    let earlier = run(PROD, vec![image("app", PROD, "app")]);
+    let kept = |run: Lock| {
+        let mut lock = run;
+        lock.keep_known(&earlier);
+        lock
+    };
+    for digest in [None, Some(digest("app"))] {
+        let lock = kept(failed(|image| image.digest.clone_from(&digest)));
+        let ([app], [known]) = (lock.images.as_slice(), earlier.images.as_slice()) else {
+            panic!("{lock:?}")
+        };
+        assert_eq!((&app.digest, &app.blobs), (&known.digest, &known.blobs));
+        assert_eq!(lock.blobs, earlier.blobs);
+        assert!(!app.is_confirmed(), "it failed");
+    }
+    let changes: [fn(&mut LockedImage); 4] = [
+        |image| image.digest = Some(digest("new")),
+        |image| image.blobs = vec![digest("other")],
+        |image| image.destinations[0].confirmed = true,
+        |image| image.source = source("web"),
+    ];
+    for change in changes {
+        assert_eq!(kept(failed(change)), failed(change), "the lock knows nothing about this image");
+    }
+    let with_foreign_layers = Lock { foreign_layers: true, ..failed(|_| ()) };
+    assert_eq!(kept(with_foreign_layers.clone()), with_foreign_layers, "it has other blobs");
+}
+
+#[test]
+fn an_image_that_was_skipped_stays_confirmed_where_the_lock_confirms_it() {
+    let earlier = run(PROD, vec![image("app", PROD, "app")]);
+    let is_confirmed = |change: fn(&mut LockedCopy)| {
+        let mut lock = failed(|image| {
+            image.optional = true;
+            change(&mut image.destinations[0]);
+        });
+        lock.keep_known(&earlier);
+        lock.images[0].is_confirmed()
+    };
+    assert!(is_confirmed(|_| ()));
+    assert!(!is_confirmed(|copy| copy.to = Some(STAGE.to_owned())), "it is confirmed at another destination");
+    assert!(
+        !is_confirmed(|copy| copy.reference = format!("{PROD}/app:2").parse().unwrap()),
+        "under another name"
+    );
+}
+
 #[test]
 fn joining_to_the_lock_of_a_bundle_leaves_the_run_alone() {
     let mut bundle = run(PROD, vec![image("app", PROD, "app")]);

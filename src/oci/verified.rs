@@ -173,4 +173,15 @@ mod tests {
         assert_eq!(verifier.seen(), 3);
         assert_eq!(Verifier::resumed(&descriptor_of(b"three"), 3, verifier.hasher().clone()).seen(), 3);
     }
+
+    #[test]
+    fn a_resumed_blob_is_verified_with_the_bytes_before_it() {
+        let mut first = Verifier::new(&descriptor_of(b"three"));
+        first.push(Bytes::from_static(b"thr")).unwrap();
+        for (rest, is_correct) in [("ee", true), ("EE", false)] {
+            let mut resumed = Verifier::resumed(&descriptor_of(b"three"), 3, first.hasher().clone());
+            resumed.push(Bytes::from_static(rest.as_bytes())).unwrap();
+            assert_eq!(resumed.finish().is_ok(), is_correct, "{rest}");
+        }
+    }
 }

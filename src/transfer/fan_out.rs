@@ -260,6 +260,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_stream_stops_waiting_for_a_destination_that_fails() {
+        const UNTIL_IT_FAILS: Duration = Duration::from_secs(1);
+        let (fan_out, mut feeds) = FanOut::new(2, PATIENCE);
+        let failing = feeds.pop().unwrap();
+        let failing = async move {
+            tokio::time::sleep(UNTIL_IT_FAILS).await;
+            drop(failing);
+        };
+        let mut blobs = zeros(&[20 * MIB]);
+        let begun = tokio::time::Instant::now();
+        let reading = join(read(feeds.pop().unwrap(), |_| true), failing);
+        let ((read, ()), ()) = join(reading, fan_out.pass_on(&mut blobs)).await;
+        assert_eq!(read.unwrap(), [20 * MIB]);
+        assert!(begun.elapsed() < 2 * UNTIL_IT_FAILS, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_stream_waits_for_a_slow_destination_but_not_forever() {
         let (fan_out, feeds) = FanOut::new(3, PATIENCE);
         let mut feeds = feeds.into_iter();

@@ -154,9 +154,11 @@ impl<D> std::fmt::Debug for Forward<'_, D> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
     use crate::{
-        endpoint::{Location, Operation},
+        endpoint::{Cause, Location, Operation, empty::EmptyDestination},
         oci::Digest,
         problem::Side,
     };
@@ -189,5 +191,93 @@ mod tests {
             }
             assert_eq!(String::from_utf8(fed).unwrap(), expected, "{skip}");
         }
+    }
+
+    /// A stream of one blob with this digest and size in its header.
+    struct OneBlob {
+        header: Option<(Digest, u64)>,
+        pieces: Pieces,
+    }
+
+    impl BlobSequence for OneBlob {
+        async fn next_blob(&mut self) -> Result<Option<(Digest, u64)>, Error> {
+            Ok(self.header.take())
+        }
+
+        async fn piece(&mut self) -> Result<Option<Bytes>, Error> {
+            self.pieces.piece().await
+        }
+
+        fn location(&self, digest: &Digest) -> Location {
+            self.pieces.location(digest)
+        }
+    }
+
+    /// What a destination reported about blobs.
+    #[derive(Debug, Default)]
+    struct Reported(Mutex<Vec<String>>);
+
+    impl EventSink for Reported {
+        fn emit(&self, event: Event) {
+            let line = match event {
+                Event::BlobStarted { .. } => "started".to_owned(),
+                Event::BlobFinished { how, .. } => format!("{how:?}"),
+                _ => return,
+            };
+            self.0.lock().unwrap().push(line);
+        }
+    }
+
+    /// Forwards a stream of one blob to a destination that wants `abc`. Returns the events, and whether it is known to be
+    /// at the destination.
+    async fn forward(
+        dry_run: bool,
+        size: u64,
+        pieces: &[&'static str],
+    ) -> Result<(Vec<String>, bool), Error> {
+        let digest = Digest::sha256(b"abc");
+        let image = Arc::new(Mapping {
+            source: "source.example.com/app:1".parse().unwrap(),
+            pinned: None,
+            repository: "mirror.example.com/app".parse().unwrap(),
+            tag: "1".to_owned(),
+        });
+        let blob = Descriptor::new("application/octet-stream".into(), digest.clone(), 3);
+        let wanted = WantedBlobs::from([(digest.clone(), (blob, Arc::clone(&image)))]);
+        let (known, reported) = (KnownBlobs::default(), Arc::new(Reported::default()));
+        let events: Arc<dyn EventSink> = Arc::clone(&reported) as _;
+        let forward = Forward {
+            destination: &EmptyDestination,
+            wanted: &wanted,
+            known: &known,
+            events: &events,
+            dry_run,
+        };
+        let mut blobs = OneBlob { header: Some((digest.clone(), size)), pieces: Pieces(pieces.to_vec()) };
+        forward.all(&mut blobs).await?;
+        let lines = reported.0.lock().unwrap().clone();
+        Ok((lines, known.is_in(&digest, &image.repository)))
+    }
+
+    #[tokio::test]
+    async fn a_blob_of_another_size_or_with_other_bytes_is_refused() {
+        forward(true, 3, &["ab", "c"]).await.unwrap();
+        for (dry_run, size, pieces, refused) in [
+            (true, 4, &["abc", "d"][..], "longer than the 3 bytes"),
+            (true, 2, &["ab"], "ended after 2 of 3 bytes"),
+            (true, 3, &["abd"], "its bytes have digest"),
+            // Otherwise the sizes are compared before the destination is asked.
+            (false, 4, &["abc", "d"], "longer than the 3 bytes"),
+            (false, 2, &["ab"], "ended after 2 of 3 bytes"),
+        ] {
+            let cause = forward(dry_run, size, pieces).await.unwrap_err().cause;
+            assert!(matches!(cause, Cause::Mismatch(_)) && cause.to_string().contains(refused), "{cause}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_blob_that_the_destination_lacks_is_started_and_known_afterwards() {
+        let (events, is_known) = forward(false, 3, &["abc"]).await.unwrap();
+        assert_eq!((events, is_known), (vec!["started".to_owned(), "Present".to_owned()], true));
     }
 }

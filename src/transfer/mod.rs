@@ -346,27 +346,51 @@ mod tests {
     use super::*;
     use crate::{endpoint::empty::EmptyDestination, event::Silent};
 
-    #[test]
-    fn a_blob_that_did_not_arrive_in_a_forgotten_repository_is_lost() {
+    fn transfer() -> Transfer<EmptyDestination, EmptyDestination> {
         let endpoint = Arc::new(EmptyDestination);
-        let transfer = Transfer::new(endpoint.clone(), endpoint, 1, Arc::new(Silent));
-        let blob = Descriptor::new("application/octet-stream".into(), Digest::sha256(b"x"), 1);
-        let image = Mapping {
+        Transfer::new(endpoint.clone(), endpoint, 1, Arc::new(Silent))
+    }
+
+    fn image() -> Mapping {
+        Mapping {
             source: "source.example.com/a:1".parse().unwrap(),
             pinned: None,
             repository: "mirror.example.com/a".parse().unwrap(),
             tag: "1".to_owned(),
+        }
+    }
+
+    /// Copies a blob of each of these sizes, and nothing else.
+    fn plan(sizes: impl Iterator<Item = u64>) -> Plan {
+        let step = |size: u64| {
+            let digest = Digest::sha256(size.to_string().as_bytes());
+            let blob = Descriptor::new("application/octet-stream".into(), digest, size);
+            BlobStep { blob, action: Action::Copy }
         };
-        let plan = Plan {
-            blobs: vec![BlobStep { blob: blob.clone(), action: Action::Copy }],
+        Plan {
+            blobs: sizes.map(step).collect(),
             manifests: Vec::new(),
             root_first: false,
             attached: Vec::new(),
             tag: false,
-        };
+        }
+    }
+
+    #[test]
+    fn a_blob_that_did_not_arrive_in_a_forgotten_repository_is_lost() {
+        let (transfer, image, plan) = (transfer(), image(), plan([1].into_iter()));
+        let blob = plan.blobs[0].blob.digest.clone();
         drop(transfer.admit(&image, plan, Rank::default()));
         assert_eq!(transfer.repositories(), (1, 0));
-        assert_eq!(transfer.forget(&image.repository), [blob.digest]);
+        assert_eq!(transfer.forget(&image.repository), [blob]);
         assert_eq!(transfer.repositories(), (0, 0));
+    }
+
+    #[test]
+    fn of_more_blobs_than_an_image_starts_at_once_the_largest_come_first() {
+        let sizes = 1..=BLOBS_AT_ONCE as u64 + 1;
+        let admitted = transfer().admit(&image(), plan(sizes.clone()), Rank::default());
+        let order: Vec<u64> = admitted.steps.iter().map(|(step, _)| step.blob.size).collect();
+        assert_eq!(order, sizes.rev().collect::<Vec<_>>());
     }
 }

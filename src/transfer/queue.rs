@@ -102,7 +102,7 @@ impl State {
         if self.free == 0 {
             return None;
         }
-        if self.free_large > 0 && self.large.peek() > self.small.peek() {
+        if self.free_large > 0 && self.small.peek() < self.large.peek() {
             return self.large.pop();
         }
         self.small.pop()

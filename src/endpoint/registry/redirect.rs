@@ -112,6 +112,51 @@ mod tests {
         }
     }
 
+    /// Where a response with this status and `Location` sends a request to `https://reg.example.com/v2/`.
+    fn redirected(method: &Method, status: u16, location: Option<&str>) -> Result<Option<String>, String> {
+        let mut response = http::Response::builder().status(status);
+        if let Some(location) = location {
+            response = response.header(header::LOCATION, location);
+        }
+        let from = Url::parse("https://reg.example.com/v2/").unwrap();
+        let found = target(&from, method, &Response::from(response.body("").unwrap()));
+        found.map(|to| to.map(String::from)).map_err(|cause| cause.to_string())
+    }
+
+    #[test]
+    fn a_reading_request_follows_every_redirect() {
+        let to = "https://cdn.example.com/x";
+        for method in [Method::GET, Method::HEAD] {
+            for status in [301, 302, 303, 307, 308] {
+                assert_eq!(
+                    redirected(&method, status, Some(to)),
+                    Ok(Some(to.to_owned())),
+                    "{method} {status}"
+                );
+            }
+            for status in [200, 201, 300, 304, 404] {
+                assert_eq!(redirected(&method, status, Some(to)), Ok(None), "{method} {status}");
+            }
+            assert_eq!(redirected(&method, 307, None), Ok(None), "it says no location");
+        }
+    }
+
+    #[test]
+    fn a_writing_request_is_repeated_only_here_and_only_with_its_method() {
+        let (here, elsewhere) = ("https://reg.example.com/v2/x", "https://cdn.example.com/x");
+        for method in [Method::PUT, Method::POST, Method::PATCH, Method::DELETE] {
+            for status in [307, 308] {
+                assert_eq!(redirected(&method, status, Some(here)), Ok(Some(here.to_owned())));
+                let refused = redirected(&method, status, Some(elsewhere)).unwrap_err();
+                assert!(refused.contains("to another host: https://cdn.example.com"), "{refused}");
+            }
+            for status in [301, 302, 303] {
+                let refused = redirected(&method, status, Some(here)).unwrap_err();
+                assert!(refused.contains(&format!("a {method} with status {status}")), "{refused}");
+            }
+        }
+    }
+
     #[test]
     fn downgrades_and_local_targets_are_refused() {
         let from = "https://reg.example.com/v2/";

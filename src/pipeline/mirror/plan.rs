@@ -67,7 +67,7 @@ impl<S: Source, D: Destination> Run<S, D> {
 
     /// The blobs to check one by one. A dry run checks all, because it starts no upload that would tell. Otherwise an
     /// existing manifest implies its blobs, except for foreign layers, which an earlier run may have skipped.
-    fn blobs_to_check(&self, graph: &Graph, there: &Survey) -> Vec<Descriptor> {
+    pub(super) fn blobs_to_check(&self, graph: &Graph, there: &Survey) -> Vec<Descriptor> {
         let is_unproven = |blob: &Descriptor| {
             there.graph.is_some()
                 && self.options.check == Level::Platforms

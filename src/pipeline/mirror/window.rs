@@ -79,3 +79,66 @@ impl Drop for WindowSlot {
         self.in_progress.manifest_bytes.fetch_sub(self.manifest_bytes, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        graph::Node,
+        oci::{Descriptor, Digest, RawManifest, manifest::Contents, media_type::OCI_INDEX},
+    };
+
+    /// A graph that holds a manifest with this many bytes, and knows of another without its bytes.
+    fn graph(bytes: u64) -> Graph {
+        let document = r#"{"schemaVersion":2,"manifests":[]}"#;
+        let manifest = RawManifest::read(Some(OCI_INDEX), document.into(), None).unwrap();
+        let node = |size: u64, manifest: Option<RawManifest>| Node {
+            descriptor: Descriptor::new(OCI_INDEX.into(), Digest::sha256(b"index"), size),
+            media_type: OCI_INDEX.into(),
+            manifest,
+            contents: Contents::Index { manifests: Vec::new(), subject: None },
+            height: 0,
+        };
+        Graph { nodes: vec![node(bytes, Some(manifest)), node(u64::MAX / 2, None)], ..Graph::default() }
+    }
+
+    #[test]
+    fn sixty_four_images_are_in_progress_at_most() {
+        let mut window = Window::default();
+        let mut slots = Vec::new();
+        for _ in 0..64 {
+            assert!(window.has_room());
+            slots.push(window.enter());
+        }
+        assert!(!window.has_room());
+        slots.pop();
+        assert!(window.has_room(), "an image is done");
+    }
+
+    #[test]
+    fn no_image_starts_while_others_hold_32_mib_of_manifests() {
+        let mut window = Window::default();
+        let (mut first, mut second) = (window.enter(), window.enter());
+        first.holds(&graph(32 * 1024 * 1024 - 1));
+        assert!(window.has_room());
+        second.holds(&graph(1));
+        assert!(!window.has_room());
+        drop(second);
+        assert!(window.has_room(), "its bytes are no longer held");
+        first.holds(&graph(1));
+        assert!(!window.has_room());
+        drop(first);
+        assert!(window.has_room(), "no image is in progress");
+    }
+
+    #[test]
+    fn sixteen_images_in_a_row_are_ordered_by_size() {
+        let mut window = Window::default();
+        let slots: Vec<WindowSlot> = std::iter::repeat_with(|| window.enter()).take(18).collect();
+        let rank = |at: usize, bytes: u64| slots[at].rank(bytes);
+        assert!(rank(15, 2) < rank(0, 1), "the larger one first");
+        assert!(rank(0, 1) < rank(1, 1), "of equal ones, the first first");
+        assert!(rank(15, 1) < rank(16, 2), "the next sixteen come afterwards");
+        assert!(rank(17, 2) < rank(16, 1));
+    }
+}

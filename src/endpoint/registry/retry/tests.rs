@@ -137,6 +137,8 @@ fn an_upload_is_retried_at_once_unless_the_registry_is_busy() {
     assert_eq!(of_transfer(&busy).unwrap().pause, Pause::Backoff, "an upload becomes free by itself");
     assert_eq!(of_transfer(&refused(401, None)).unwrap().attempts, DAMAGED_ATTEMPTS);
     assert_eq!(of_transfer(&refused(403, None)), None);
+    assert!(is_busy_upload(&busy));
+    assert!(!is_busy_upload(&refused(503, None)), "the registry is busy, not the upload");
 }
 
 #[tokio::test(start_paused = true)]
