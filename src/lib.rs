@@ -147,7 +147,7 @@
 //! | explain one more error of a registry | `endpoint/registry/error.rs` for the message and the hint, `endpoint/cause.rs` for those that bundles share |
 //! | handle a quirk of one registry | `endpoint/registry/capabilities.rs` for what one answer says about all later requests, `endpoint/registry/message_text.rs` if only a text tells |
 //! | change how many images are in progress, or which comes first | `pipeline/mirror/window.rs`, `transfer/queue.rs` |
-//! | change what several destinations share, or when one is left behind | `endpoint/shared_source/` (`reads/room.rs` leaves one behind); from standard input: `transfer/fan_out.rs` |
+//! | change what several destinations share, or when one is left behind | `endpoint/shared_source/`, `endpoint/shared_source/reads/room.rs` for the latter; from standard input: `transfer/fan_out.rs` |
 //! | add the quota of a registry | `QUOTAS` in `quota.rs`: a dry run counts it, a run keeps to it |
 //! | change how a run adapts to a registry that throttles an action | `endpoint/registry/throttle.rs` |
 //! | limit bytes per second | `endpoint/registry/rate.rs` |
