@@ -190,4 +190,6 @@ async fn content_that_the_destination_lost_is_transferred_again() {
     let digest = run.later_blob().to_string();
     let written = run.destination.history().stored();
     assert_eq!(written.iter().filter(|line| **line == digest).count(), 2, "{written:?}");
+    let warning = format!("{DESTINATION} lost blob {digest} after its upload; uploading it again");
+    assert_eq!(run.events.times(&warning), 1);
 }

@@ -42,9 +42,9 @@ impl<S: Source, D: Destination> Run<S, D> {
 /// are kept.
 pub(super) fn describe(graph: &Graph, states: &[AttachedState], outcome: &mut ImageOutcome) {
     outcome.attached = graph.attached_counts();
-    let new = graph.attached.iter().zip(states).filter(|(attached, state)| {
+    let new = graph.attached.iter().zip(states).filter(|(_, state)| {
         // An extended tag shows its signatures already.
-        need(attached, state) != AttachedNeed::Nothing && !matches!(state.found, Found::Extended { .. })
+        need(state) != AttachedNeed::Nothing && !matches!(state.found, Found::Extended { .. })
     });
     outcome.attached_new = AttachedCounts::of(new.map(|(attached, _)| attached));
     let wanted: Vec<AttachedManifest> = graph.attached.iter().map(Attached::record).collect();
@@ -53,16 +53,15 @@ pub(super) fn describe(graph: &Graph, states: &[AttachedState], outcome: &mut Im
 
 /// What each attached manifest needs.
 pub(super) fn needs(graph: &Graph, states: &[AttachedState]) -> Vec<AttachedNeed> {
-    graph.attached.iter().zip(states).map(|(attached, state)| need(attached, state)).collect()
+    graph.attached.iter().zip(states).map(|(_, state)| need(state)).collect()
 }
 
-fn need(attached: &Attached, state: &AttachedState) -> AttachedNeed {
+fn need(state: &AttachedState) -> AttachedNeed {
     match &state.found {
         Found::Listed | Found::Extended { .. } if state.is_whole() => AttachedNeed::Nothing,
         // The manifest itself is pushed as well: a later comparison needs it.
         Found::Extended { .. } => AttachedNeed::Digest,
-        _ if attached.tag().is_some() => AttachedNeed::Tag,
-        _ => AttachedNeed::Digest,
+        _ => AttachedNeed::Tag,
     }
 }
 

@@ -284,6 +284,18 @@ fn manifests_refused_at_once_for_one_lost_blob_both_succeed() {
 }
 
 #[test]
+fn a_manifest_that_is_refused_for_another_reason_than_missing_content_is_pushed_once() {
+    let world = World::of_layers(&[&[8]]);
+    let tag = &world.images[0].mapping.tag;
+    world.destination.plan(Fault::always(Side::Destination, Act::PutManifest, tag, Effect::Refuse));
+    let mirrored = try_all(&world);
+    assert_eq!(mirrored[0].outcome.status, Status::Failed);
+    let history = world.destination.history();
+    assert_eq!(history.of(Side::Destination, Act::PutManifest).count(), 1);
+    assert_eq!(history.of(Side::Destination, Act::LookForBlob).count(), 0, "nothing was lost");
+}
+
+#[test]
 fn a_transfer_that_makes_progress_is_retried_beyond_the_attempt_limit() {
     let world = World::of_layers(&[&[8]]);
     let (layer, _) = layer(8);

@@ -4,7 +4,7 @@ use thoras_mirror::{
     oci::Digest,
     outcome::Status,
     pipeline::{Level, Options},
-    problem::Problem,
+    problem::{Problem, Side},
 };
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
     mirror, mirror_all, options, run,
     world::World,
 };
+use crate::support::memory_registry::Act;
 
 fn older_tag(world: &World, suffix: &str) -> Option<Digest> {
     world.at_destination(|contents, root| contents.tags.get(&tag_of(root, suffix)).cloned())
@@ -32,6 +33,18 @@ fn a_countersigned_tag_is_kept_and_reported_and_a_later_run_is_idle() {
     }
 }
 
+/// Another manifest with the same entries has nothing that the source lacks.
+#[test]
+fn a_tag_with_the_same_entries_in_another_manifest_is_kept_but_not_reported() {
+    let world = two_tags();
+    world.at_source(|contents, root| tag_to(contents, root, "sig", &["first", "second"]));
+    let own = world.at_destination(|contents, root| tag_to(contents, root, "sig", &["second", "first"]));
+    let mirrored = mirror_all(&world, Level::Platforms);
+    assert_eq!(older_tag(&world, "sig"), Some(own));
+    assert_eq!(mirrored[0].outcome.kept_tags, []);
+    assert_idle(&world);
+}
+
 #[test]
 fn an_older_state_of_a_tag_is_replaced_even_without_overwriting() {
     let world = two_tags();
@@ -40,6 +53,32 @@ fn an_older_state_of_a_tag_is_replaced_even_without_overwriting() {
     let mirrored = run(mirror(&world, Options { overwrite: false, ..options(Level::Platforms, 3) }));
     assert!(mirrored.iter().all(|image| image.outcome.is_confirmed()), "{:?}", mirrored[0].outcome);
     assert_eq!(older_tag(&world, "att"), Some(new));
+}
+
+#[test]
+fn an_sbom_is_replaced_although_the_destination_has_another() {
+    let world = two_tags();
+    world.at_destination(|contents, root| tag_to(contents, root, "sbom", &["old"]));
+    let new = world.at_source(|contents, root| tag_to(contents, root, "sbom", &["new"]));
+    mirror_all(&world, Level::Platforms);
+    assert_eq!(older_tag(&world, "sbom"), Some(new));
+}
+
+#[test]
+fn a_missing_manifest_whose_tag_names_another_is_asked_for_once_by_each_image() {
+    let world = two_tags();
+    let vendor = world.at_source(|contents, root| tag_to(contents, root, "sig", &["vendor"]));
+    let mirrored = mirror_all(&world, Level::Platforms);
+    world.at_destination(|contents, root| {
+        contents.manifests.remove(&vendor);
+        tag_to(contents, root, "sig", &["mirror"])
+    });
+    world.destination.clear_history();
+    let outcomes = verify_recorded(&world, &mirrored);
+    assert!(outcomes.iter().all(|outcome| outcome.status == Status::Different), "{outcomes:?}");
+    let history = world.destination.history();
+    let asked = history.of(Side::Destination, Act::ReadManifest).filter(|read| read.what == vendor.as_str());
+    assert_eq!(asked.count(), outcomes.len());
 }
 
 #[test]

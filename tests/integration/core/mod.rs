@@ -5,13 +5,16 @@
 //! - tokio's clock is paused, so pauses cost nothing and a deadlock fails immediately.
 
 mod attached;
+mod attached_losses;
 mod damage;
 mod failures;
 mod generate;
 mod interruption;
 mod kept_tags;
 mod movement;
+mod planned_requests;
 mod planner;
+mod roots;
 mod survey;
 mod window;
 mod world;

@@ -334,6 +334,10 @@ impl Source for Memory {
         Ok(reading.from(usize::try_from(offset).unwrap(), breaks_at).boxed())
     }
 
+    async fn expect_attachments(&self, repository: &Repository) {
+        self.note(Act::ExpectAttachments, repository, "", Answer::Found);
+    }
+
     async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
         let what = subject.as_str();
         self.arrive(Act::ListAttachments, repository, what).await?;

@@ -202,7 +202,7 @@ impl State {
 pub(super) fn error(side: Side, act: Act, repository: &Repository, what: &str, cause: Cause) -> Error {
     let operation = match act {
         Act::ReadTag | Act::ReadManifest => Operation::ReadManifest,
-        Act::ListAttachments => Operation::ListReferrers,
+        Act::ExpectAttachments | Act::ListAttachments => Operation::ListReferrers,
         Act::LookForBlob => Operation::CheckBlob,
         Act::OpenBlob => Operation::ReadBlob,
         Act::BeginBlob => Operation::BeginUpload,

@@ -12,6 +12,7 @@ use thoras_mirror::{
 pub enum Act {
     ReadTag,
     ReadManifest,
+    ExpectAttachments,
     ListAttachments,
     LookForBlob,
     OpenBlob,
