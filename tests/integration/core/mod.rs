@@ -5,6 +5,7 @@
 //! - tokio's clock is paused, so pauses cost nothing and a deadlock fails immediately.
 
 mod attached;
+mod attached_losses;
 mod damage;
 mod failures;
 mod generate;
