@@ -64,6 +64,11 @@ impl Slices {
         Self { head, ..self }
     }
 
+    /// How many clones there are, including this one.
+    pub(crate) fn users(&self) -> usize {
+        Arc::strong_count(&self.slices)
+    }
+
     /// The length of the whole in bytes.
     #[must_use]
     pub(crate) fn length(&self) -> u64 {

@@ -6,6 +6,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -81,6 +82,13 @@ impl Writer {
     #[must_use]
     pub(crate) fn kept(&self) -> u64 {
         self.kept
+    }
+
+    /// Waits until no transfer uses the files. One that was stopped may do so for a moment, and the files stay locked.
+    pub(crate) async fn transfers_ended(&self) {
+        while self.partial.slices.users() > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// The draft that is being written.
@@ -283,5 +291,41 @@ impl Destination for Writer {
         let location = format!("{repository}:{target}");
         let error = BundleError::Changed { reference: location.clone(), found: manifest.digest().clone() };
         Err(Self::error(Operation::PushManifest, location, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        graph::ForeignLayers,
+        lock::{Lock, Placement},
+    };
+
+    /// As when one blob of an image fails while another is being written.
+    #[tokio::test]
+    async fn the_files_can_be_opened_again_once_stopped_transfers_have_ended() {
+        let lock = Lock::new(None, Placement::default(), &[], ForeignLayers::Optional, &[]);
+        let folder = tempfile::tempdir().unwrap();
+        let open = || {
+            let output = Output { path: folder.path().join("b.tar"), volume: None };
+            Writer::open(output, Draft::new(&[], &lock, &HashSet::new()), &Meter::default())
+        };
+        for waits in [false, true] {
+            let writer = open().unwrap();
+            let slices = writer.partial.slices.clone();
+            let transfer = tokio::spawn(async move {
+                let _slices = slices;
+                std::future::pending::<()>().await;
+            });
+            tokio::task::yield_now().await;
+            transfer.abort();
+            if waits {
+                writer.transfers_ended().await;
+            }
+            drop(writer);
+            assert_eq!(open().is_ok(), waits);
+            tokio::task::yield_now().await;
+        }
     }
 }

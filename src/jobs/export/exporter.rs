@@ -134,6 +134,7 @@ impl<S: Source> Exporter<S> {
             if failed(&mirrored) > before && self.keep_going {
                 // The bundle is laid out again without the failed images; everything else is already in place.
                 events = Arc::new(crate::event::Silent);
+                writer.transfers_ended().await;
                 continue;
             }
             let writer = self.read_back(&mut mirrored, writer).await?;
