@@ -11,7 +11,6 @@ mod failures;
 mod generate;
 mod interruption;
 mod kept_tags;
-mod many_attached;
 mod movement;
 mod planned_requests;
 mod planner;

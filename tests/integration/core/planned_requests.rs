@@ -20,7 +20,7 @@ use super::{
 };
 use crate::support::memory_registry::Act;
 
-/// One index of two platforms in two repositories of the destination. Attached to it: a signature, and a tag of cosign's
+/// One index of three platforms in two repositories of the destination. Attached to it: a signature, and a tag of cosign's
 /// older format that has a signature of its own.
 fn signed_in_two_repositories() -> World {
     let platform = |config, layers: &[u8]| Node::Image {
@@ -30,10 +30,10 @@ fn signed_in_two_repositories() -> World {
         format: Format::Oci,
         sha512: false,
     };
-    let index = Node::Index { children: vec![0, 1], format: Format::Oci };
+    let index = Node::Index { children: vec![0, 1, 2], format: Format::Oci };
     let world = World::new(Spec {
-        nodes: vec![platform(0, &[2, 6]), platform(1, &[2, 5]), index],
-        images: (0..2).map(|to| ImageSpec { root: 2, from: 0, to, pinned: false }).collect(),
+        nodes: vec![platform(0, &[2, 6]), platform(1, &[2, 5]), platform(2, &[2, 4]), index],
+        images: (0..2).map(|to| ImageSpec { root: 3, from: 0, to, pinned: false }).collect(),
         presets: Vec::new(),
         same_registry: false,
         mounts: true,
