@@ -191,7 +191,7 @@ pub(crate) fn withhold_secrets(command: &mut Command) {
 /// Whether a variable may hold one of our secrets.
 fn may_hold_secret(variable: &OsStr) -> bool {
     let name = variable.as_encoded_bytes();
-    name == b"THORAS_LICENSE" || name == b"THORAS_LICENSE_FILE" || name.starts_with(b"THORAS_MIRROR_")
+    name == b"THORAS_LICENSE" || name.starts_with(b"THORAS_LICENSE_") || name.starts_with(b"THORAS_MIRROR_")
 }
 
 #[cfg(test)]
@@ -201,8 +201,13 @@ mod tests {
 
     #[test]
     fn our_secrets_are_not_in_the_environment_of_other_programs() {
-        for name in ["THORAS_LICENSE", "THORAS_LICENSE_FILE", "THORAS_MIRROR_TO_PASSWORD", "THORAS_MIRROR_X"]
-        {
+        for name in [
+            "THORAS_LICENSE",
+            "THORAS_LICENSE_FILE",
+            "THORAS_LICENSE_KEY",
+            "THORAS_MIRROR_TO_PASSWORD",
+            "THORAS_MIRROR_X",
+        ] {
             assert!(may_hold_secret(OsStr::new(name)), "{name}");
         }
         for name in [
