@@ -36,10 +36,7 @@ impl Attached {
     /// Its tag, if it is attached by one.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
-        match &self.link {
-            Link::Tag(tag) => Some(tag),
-            Link::Subject => None,
-        }
+        self.link.tag()
     }
 
     /// What its place among others follows from. No two have the same.

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{Attached, ForeignLayers, Graph, blobs};
+use super::{Attached, Graph, blobs};
 use crate::oci::{Attachment, Descriptor, Digest, RawManifest};
 
 /// The manifests of an image.
@@ -38,13 +38,11 @@ impl ImageManifests {
         self.manifests.iter().find(|manifest| manifest.digest() == digest)
     }
 
-    /// The blobs of the image and of what is attached to it, in the order of the manifests, with repetitions.
+    /// The blobs of the image and of what is attached to it, foreign layers as well, in the order of the manifests, with
+    /// repetitions.
     #[must_use]
-    pub fn blobs(&self, foreign_layers: ForeignLayers) -> Vec<Descriptor> {
+    pub fn blobs(&self) -> Vec<Descriptor> {
         let contents = self.manifests.iter().filter_map(|manifest| manifest.contents().ok());
-        contents
-            .flat_map(|contents| blobs(&contents).cloned().collect::<Vec<_>>())
-            .filter(|blob| foreign_layers.admit(blob))
-            .collect()
+        contents.flat_map(|contents| blobs(&contents).cloned().collect::<Vec<_>>()).collect()
     }
 }

@@ -18,6 +18,17 @@ pub enum Link {
     Tag(String),
 }
 
+impl Link {
+    /// The tag, if it is attached by one.
+    #[must_use]
+    pub fn tag(&self) -> Option<&str> {
+        match self {
+            Self::Tag(tag) => Some(tag),
+            Self::Subject => None,
+        }
+    }
+}
+
 /// A manifest that is attached to another one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Attachment {

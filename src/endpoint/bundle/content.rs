@@ -17,7 +17,7 @@ use crate::{
 /// The most bytes of content that stay in memory.
 const MOST_IN_MEMORY: usize = 1024 * 1024;
 /// How many bytes are read at once.
-const PIECE: u64 = 64 * 1024;
+const PIECE: usize = 64 * 1024;
 
 /// Bytes in memory, or where they are stored.
 #[derive(Debug, Clone)]
@@ -53,19 +53,19 @@ impl Content {
         }
     }
 
-    /// Its bytes, piece by piece.
+    /// Its bytes, piece by piece; those in memory are one piece.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = io::Result<Bytes>> + use<'_> {
-        let mut end = 0;
-        std::iter::from_fn(move || {
-            let offset = end;
-            let left = self.size().checked_sub(offset).filter(|left| *left > 0)?;
-            let Self::Stored(reader) = self else {
-                end = self.size();
-                return self.in_memory().cloned().map(Ok);
-            };
-            end += left.min(PIECE);
-            let mut piece = vec![0; usize::try_from(left.min(PIECE)).unwrap_or_default()];
-            Some(reader.read_exact_at(&mut piece, offset).map(|()| piece.into()))
+        let step = match self {
+            Self::Memory(bytes) => bytes.len().max(1),
+            Self::Stored(_) => PIECE,
+        };
+        (0..self.size()).step_by(step).map(|offset| match self {
+            Self::Memory(bytes) => Ok(bytes.clone()),
+            Self::Stored(reader) => {
+                let left = usize::try_from(reader.size() - offset).unwrap_or(PIECE);
+                let mut piece = vec![0; left.min(PIECE)];
+                reader.read_exact_at(&mut piece, offset).map(|()| piece.into())
+            }
         })
     }
 
@@ -77,13 +77,6 @@ impl Content {
             Ok::<_, io::Error>(())
         })?;
         Ok(hasher.finish())
-    }
-
-    fn in_memory(&self) -> Option<&Bytes> {
-        match self {
-            Self::Memory(bytes) => Some(bytes),
-            Self::Stored(_) => None,
-        }
     }
 
     /// Whether both have the same bytes. Files that are stored are compared by size: what they are named after, or
@@ -124,7 +117,7 @@ mod tests {
         for (size, in_memory) in [(10, true), (3 * MOST_IN_MEMORY + 1, false)] {
             let bytes: Vec<u8> = (0..size).map(|number| u8::try_from(number % 251).unwrap()).collect();
             let content = Content::written(|out| out.write_all(&bytes));
-            assert_eq!(content.in_memory().is_some(), in_memory, "{size}");
+            assert_eq!(matches!(content, Content::Memory(_)), in_memory, "{size}");
             let read: Vec<u8> = content.pieces().flat_map(|piece| piece.unwrap().to_vec()).collect();
             assert_eq!((read == bytes, content.size()), (true, size as u64));
             assert_eq!(content.digest().unwrap(), Digest::sha256(&bytes));

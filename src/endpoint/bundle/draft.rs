@@ -27,7 +27,7 @@ use super::{
 use crate::{
     graph::{ForeignLayers, Graph, ImageManifests},
     lock::{Lock, LockedImage},
-    oci::{Attachment, Descriptor, Digest, Link, RawManifest, Reference, Repository, Target},
+    oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target},
 };
 
 /// The planned content of a bundle.
@@ -81,20 +81,13 @@ impl FoundAttached {
         image: &ImageManifests,
     ) -> Self {
         let manifest = image.get(&attachment.descriptor.digest);
-        let is_tagged = matches!(attachment.link, Link::Tag(_));
+        let is_tagged = attachment.link.tag().is_some();
         Self {
             repository: reference.repository().clone(),
             subject: subject.clone(),
             attachment: attachment.clone(),
             descriptor: manifest.map_or_else(|| attachment.descriptor.clone(), RawManifest::descriptor),
             fields: manifest.filter(|_| !is_tagged).map(ReferrerFields::of),
-        }
-    }
-
-    fn tag(&self) -> Option<&str> {
-        match &self.attachment.link {
-            Link::Tag(tag) => Some(tag),
-            Link::Subject => None,
         }
     }
 }
@@ -122,7 +115,7 @@ impl Gathered {
             .attached
             .iter()
             .filter_map(|found| {
-                let tag = Reference::tagged(found.repository.clone(), found.tag()?).ok()?;
+                let tag = Reference::tagged(found.repository.clone(), found.attachment.link.tag()?).ok()?;
                 Some((tag, &found.descriptor))
             })
             .collect();
@@ -195,7 +188,11 @@ impl Draft {
         let mut named: HashMap<(Repository, Target), Digest> = roots.iter().map(tagged).collect();
         let mut attached: HashMap<(Repository, Digest), Vec<Attachment>> = HashMap::new();
         for found in found {
-            let tag = found.tag().map(|tag| (found.repository.clone(), Target::Tag(tag.to_owned())));
+            let tag = found
+                .attachment
+                .link
+                .tag()
+                .map(|tag| (found.repository.clone(), Target::Tag(tag.to_owned())));
             named.extend(tag.map(|tag| (tag, found.descriptor.digest.clone())));
             let FoundAttached { repository, subject, attachment, .. } = found;
             let listed = attached.entry((repository, subject)).or_default();

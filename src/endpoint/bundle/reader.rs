@@ -74,7 +74,7 @@ impl Bundle {
     }
 
     /// Checks that the lock, if any, records the same images and blobs. Afterwards, it has only their names.
-    pub(crate) fn check_lock(&mut self) -> Result<(), BundleError> {
+    pub(crate) fn check_and_slim_lock(&mut self) -> Result<(), BundleError> {
         self.head.check_and_slim_lock()
     }
 

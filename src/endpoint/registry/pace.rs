@@ -61,27 +61,24 @@ impl Pace {
     /// Waits for a permit to send a request. While it waits for the rate of its action, it holds nothing that requests of
     /// other actions need.
     pub(super) async fn request(&self, action: Action) -> (Turn, Permit) {
-        let throttles = self.throttles();
-        let _queue = throttles.queue(action).await;
-        loop {
-            throttles.ready(action).await;
-            let permit = self.requests.enter().await;
-            self.ready().await;
-            if let Some(turn) = throttles.take(action) {
-                return (turn, permit);
-            }
-        }
+        self.turn(action, || self.requests.enter()).await
     }
 
     /// Waits until bytes of a blob may be sent, whose transfer has a permit.
     pub(super) async fn bytes(&self, action: Action) -> Turn {
+        self.turn(action, || std::future::ready(())).await.0
+    }
+
+    /// Waits for the rate of an action, then for what `enter` gives, and then for the end of a pause.
+    async fn turn<P: Future>(&self, action: Action, enter: impl Fn() -> P) -> (Turn, P::Output) {
         let throttles = self.throttles();
         let _queue = throttles.queue(action).await;
         loop {
             throttles.ready(action).await;
-            self.ready().await;
+            let permit = enter().await;
+            self.state.ready().await;
             if let Some(turn) = throttles.take(action) {
-                return turn;
+                return (turn, permit);
             }
         }
     }
@@ -102,11 +99,6 @@ impl Pace {
     /// Whether there are so few transfers that several connections may read one blob.
     pub(super) fn has_room_for_parts(&self) -> bool {
         self.blobs.in_use() < limits::PARTS_AT_ONCE
-    }
-
-    /// Waits until a pause that the host asked for is over.
-    async fn ready(&self) {
-        self.state.ready().await;
     }
 
     fn throttles(&self) -> &Throttles {

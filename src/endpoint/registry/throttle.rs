@@ -149,13 +149,8 @@ impl Throttles {
 
     /// Until when a request of this action has to wait.
     fn wait(&self, action: Action) -> Option<Instant> {
-        let now = Instant::now();
         let mut state = lock(&self.of(action).state);
-        let machines = self.machines();
-        let by_quota = state.quotas.iter_mut().filter_map(|quota| quota.wait(now, machines)).max();
-        let learned = state.learned.as_ref().map(|learned| learned.next).filter(|next| *next > now);
-        let whole = lock(&self.whole).iter_mut().filter_map(|quota| quota.wait(now, machines)).max();
-        [by_quota, learned, whole].into_iter().flatten().max()
+        state.wait(&mut lock(&self.whole), self.machines(), Instant::now())
     }
 
     /// Counts a request; `None` if it has to wait.
@@ -163,18 +158,13 @@ impl Throttles {
         let now = Instant::now();
         let mut state = lock(&self.of(action).state);
         let mut whole = lock(&self.whole);
-        let machines = self.machines();
-        let State { quotas, learned, .. } = &mut *state;
-        let mut quotas: Vec<&mut Quota> = quotas.iter_mut().chain(whole.iter_mut()).collect();
-        if quotas.iter_mut().any(|quota| quota.wait(now, machines).is_some())
-            || learned.as_ref().is_some_and(|learned| learned.next > now)
-        {
+        if state.wait(&mut whole, self.machines(), now).is_some() {
             return None;
         }
-        for quota in quotas {
+        for quota in state.quotas.iter_mut().chain(whole.iter_mut()) {
             quota.sent.add(now);
         }
-        if let Some(learned) = learned {
+        if let Some(learned) = &mut state.learned {
             learned.next = now + learned.spacing();
         }
         Some(Turn { action, sent_at: now })
@@ -191,6 +181,15 @@ impl Throttles {
     #[expect(clippy::indexing_slicing, reason = "there is one for each action")]
     fn of(&self, action: Action) -> &Throttle {
         &self.actions[action as usize]
+    }
+}
+
+impl State {
+    /// Until when a request has to wait for the limits of its action and for those of the `whole` host.
+    fn wait(&mut self, whole: &mut [Quota], machines: u32, now: Instant) -> Option<Instant> {
+        let quotas = self.quotas.iter_mut().chain(whole).filter_map(|quota| quota.wait(now, machines));
+        let learned = self.learned.iter().map(|learned| learned.next).filter(|next| *next > now);
+        quotas.chain(learned).max()
     }
 }
 

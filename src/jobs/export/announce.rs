@@ -47,11 +47,15 @@ impl<'a> OwnerOfBlobs<'a> {
         events.emit(Event::Started { images: images.iter().map(|(image, _)| Arc::clone(image)).collect() });
         let mut first_images = FirstImages::default();
         for (image, manifests) in images {
-            let (all, blobs) = (manifests.blobs(ForeignLayers::Required), manifests.blobs(foreign_layers));
-            let count =
-                |blobs: &[Descriptor]| blobs.iter().map(|blob| &blob.digest).collect::<HashSet<_>>().len();
-            warn_of_foreign_layers(&image, count(&all) - count(&blobs), &**events);
-            let blobs = blobs.iter().filter(|blob| layout.blob(&blob.digest).is_some());
+            let all = manifests.blobs();
+            let (blobs, left_out): (Vec<&Descriptor>, Vec<_>) =
+                all.iter().partition(|blob| foreign_layers.admit(blob));
+            let digests = |blobs: &[&'_ Descriptor]| -> HashSet<Digest> {
+                blobs.iter().map(|blob| blob.digest.clone()).collect()
+            };
+            let left_out = digests(&left_out).difference(&digests(&blobs)).count();
+            warn_of_foreign_layers(&image, left_out, &**events);
+            let blobs = blobs.into_iter().filter(|blob| layout.blob(&blob.digest).is_some());
             first_images.announce(&image, blobs, &**events);
         }
         Self { images: first_images, events }

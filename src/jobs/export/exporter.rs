@@ -104,7 +104,8 @@ impl<S: Source> Exporter<S> {
         let mut events = Arc::clone(&self.events);
         let mut kept = None;
         while ready(&mut mirrored).next().is_some() {
-            let gathered = self.gather(&mut mirrored);
+            // With --keep-going, the bundle may be laid out again without some images.
+            let gathered = self.gather(&mut mirrored, self.keep_going);
             let lock = self.lock(&mirrored);
             let sources: Option<Vec<Reference>> =
                 self.keep_going.then(|| lock.images.iter().map(|image| image.source.clone()).collect());
@@ -164,10 +165,7 @@ impl<S: Source> Exporter<S> {
         if (failed(&mirrored) > 0 && !self.keep_going) || ready(&mut mirrored).next().is_none() {
             return Ok(Exported { mirrored, written: None });
         }
-        let mut gathered = self.gathered();
-        for image in ready(&mut mirrored) {
-            image.manifests.iter().for_each(|manifests| gathered.add(&image.outcome.source, manifests));
-        }
+        let gathered = self.gather(&mut mirrored, true);
         let lock = self.lock(&mirrored);
         let draft = self.draft(gathered, lock);
         let source = PinnedSource::new(Arc::clone(&self.source), &draft);
@@ -220,19 +218,15 @@ impl<S: Source> Exporter<S> {
         Ok(mirrored)
     }
 
-    fn gathered(&self) -> Gathered {
-        Gathered::new(self.options.foreign_layers)
-    }
-
-    /// What the bundle needs of the images that have not failed. Their manifests are dropped one by one, unless the bundle
-    /// may be laid out again without some images.
-    fn gather(&self, mirrored: &mut [Mirrored]) -> Gathered {
-        let mut gathered = self.gathered();
+    /// What the bundle needs of the images that have not failed. Unless the manifests are needed again, they are dropped one
+    /// by one.
+    fn gather(&self, mirrored: &mut [Mirrored], keeps_manifests: bool) -> Gathered {
+        let mut gathered = Gathered::new(self.options.foreign_layers);
         for image in mirrored {
             if let Some(manifests) = image.manifests.as_ref().filter(|_| is_ready(image)) {
                 gathered.add(&image.outcome.source, manifests);
             }
-            if !self.keep_going {
+            if !keeps_manifests {
                 image.manifests = None;
             }
         }

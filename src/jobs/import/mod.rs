@@ -210,7 +210,7 @@ impl<'a> Job<'a> {
         destinations: &[OpenDestination<'_>],
     ) -> Result<Vec<Plan>, Failure> {
         expect_id(bundle, self.request.expect.as_ref())?;
-        bundle.check_lock().map_err(|error| error.failure())?;
+        bundle.check_and_slim_lock().map_err(|error| error.failure())?;
         let bundle = &*bundle;
         let plan = |destination: &OpenDestination<'_>| {
             Plan::new(bundle, self.request, (destination.settings, earlier.as_ref()), &*self.planning)
