@@ -19,7 +19,10 @@ pub mod registry;
 pub(crate) mod retry;
 pub(crate) mod shared_source;
 
-use std::future::Future;
+use std::{
+    future::Future,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -37,6 +40,11 @@ use crate::{
     oci::{Attachment, Descriptor, Digest, RawManifest, Repository, Target},
     problem::Side,
 };
+
+/// Locks a mutex, even if a thread has panicked while it held the lock: none of these values is ever left half changed.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A blob's bytes as they arrive, not yet verified.
 pub type BlobStream = BoxStream<'static, Result<Bytes, Error>>;

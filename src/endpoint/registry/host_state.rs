@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -21,7 +21,7 @@ use super::{
     retry::{self, LONGEST_RETRY_AFTER},
     throttle::Throttles,
 };
-use crate::endpoint::retry::Pause;
+use crate::endpoint::{lock, retry::Pause};
 
 /// So many successes in a row shorten the next pause by one step.
 const CALM: u32 = 10;
@@ -139,10 +139,6 @@ impl HostState {
             lock(&self.inner).verdict = Some((error.clone(), until));
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

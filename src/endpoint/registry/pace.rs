@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     num::NonZeroU32,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -28,7 +28,7 @@ use super::{
     retry,
     throttle::{Throttles, Turn},
 };
-use crate::{oci::Digest, quota::Action};
+use crate::{endpoint::lock, oci::Digest, quota::Action};
 
 /// All throttled requests within this time have the same cause and halve a lane once.
 const EPOCH: Duration = Duration::from_millis(100);
@@ -251,10 +251,6 @@ impl Lane {
         width.earned = 0;
         width.halved_at = Some(now);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -17,7 +17,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::window::Window;
-use crate::quota::{self, Action};
+use crate::{
+    endpoint::lock,
+    quota::{self, Action},
+};
 
 /// The rate after the first refusal, in requests per second, if fewer were answered in the second before.
 const FIRST_RATE: f64 = 10.0;
@@ -223,10 +226,6 @@ impl Learned {
         self.per_second = self.per_second.max(SLOWEST_RATE);
         (self.refused_at, self.answers_since) = (now, false);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

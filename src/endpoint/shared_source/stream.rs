@@ -5,7 +5,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll, Wake, Waker, ready},
 };
 
@@ -18,7 +18,7 @@ use super::{
     reads::{Next, ReadId, ReaderId},
 };
 use crate::{
-    endpoint::{BlobStream, Destination, Error, Source},
+    endpoint::{BlobStream, Destination, Error, Source, lock},
     oci::{Descriptor, Repository},
 };
 
@@ -264,8 +264,4 @@ impl<S: Source, D: Destination> Drop for SharedStream<S, D> {
     fn drop(&mut self) {
         self.leave();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     error::Error,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use futures::FutureExt;
@@ -23,7 +23,7 @@ use super::{
     token::{Token, TokenRequest},
     token_cache::{Key, TokenCache},
 };
-use crate::oci::Repository;
+use crate::{endpoint::lock, oci::Repository};
 
 /// Returns the client for an origin. It must not follow redirects, send `Referer` or keep cookies; TLS settings may
 /// differ from host to host.
@@ -296,10 +296,6 @@ fn includes(wanted: &str, needed: &str) -> bool {
 /// Splits a scope into its resource and its actions, which follow the last colon.
 fn actions(scope: &str) -> (&str, &str) {
     scope.rsplit_once(':').unwrap_or((scope, ""))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Authenticator {

@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     tags::RepositoryTags,
 };
 use crate::{
-    endpoint::{Error, Operation},
+    endpoint::{Error, Operation, lock},
     oci::{Attachment, Digest, RawManifest, Repository, attachment::fallback_tag, media_type::OCI_INDEX},
 };
 
@@ -91,8 +91,4 @@ impl FallbackIndexes {
         lock(&index.wanted).retain(|entry| !is_done(entry));
         written
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,13 +7,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use tokio::sync::OnceCell;
 
 use super::super::{message_text::says_no_such_route, refusal::Refusal};
-use crate::oci::Repository;
+use crate::{endpoint::lock, oci::Repository};
 
 /// After the host has refused requests in so many repositories, no others are tried.
 const ENOUGH: usize = 3;
@@ -111,10 +111,6 @@ fn is_about_route(refusal: &Refusal) -> bool {
 /// Whether the registry may not know the route. One that lacks the repository or the manifest names that in its code.
 fn may_be_about_route(refusal: &Refusal) -> bool {
     refusal.status == 404 && refusal.code.is_none()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 
 use super::super::{host::Host, manifests};
 use crate::{
-    endpoint::{Error, Meaning},
+    endpoint::{Error, Meaning, lock},
     event::Event,
     oci::{
         Attachment, Digest, Link, Repository,
@@ -113,8 +113,4 @@ async fn list(host: &Host, repository: &Repository) -> Option<HashSet<String>> {
 
 fn is_missing(error: &Error) -> bool {
     error.cause.meaning() == Meaning::RepositoryMissing
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
