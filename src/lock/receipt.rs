@@ -164,12 +164,10 @@ mod tests {
 
     /// The receipt of an import of one image to `mirror.example.com/a`, with the lock of an import to `lock_of`.
     fn receipt(status: Status, lock_of: &str) -> Receipt {
-        let image = Mapping {
-            source: "source.example.com/app:1".parse().unwrap(),
-            pinned: None,
-            repository: "mirror.example.com/a/app".parse().unwrap(),
-            tag: "1".to_owned(),
-        };
+        let image = Mapping::to(
+            "source.example.com/app:1".parse().unwrap(),
+            &"mirror.example.com/a/app:1".parse().unwrap(),
+        );
         let reference = format!("{lock_of}/app:1");
         let lock = json!({
             "schema": super::super::SCHEMA,

@@ -236,12 +236,10 @@ mod tests {
         pieces: &[&'static str],
     ) -> Result<(Vec<String>, bool), Error> {
         let digest = Digest::sha256(b"abc");
-        let image = Arc::new(Mapping {
-            source: "source.example.com/app:1".parse().unwrap(),
-            pinned: None,
-            repository: "mirror.example.com/app".parse().unwrap(),
-            tag: "1".to_owned(),
-        });
+        let image = Arc::new(Mapping::to(
+            "source.example.com/app:1".parse().unwrap(),
+            &"mirror.example.com/app:1".parse().unwrap(),
+        ));
         let blob = Descriptor::new("application/octet-stream".into(), digest.clone(), 3);
         let wanted = WantedBlobs::from([(digest.clone(), (blob, Arc::clone(&image)))]);
         let (known, reported) = (KnownBlobs::default(), Arc::new(Reported::default()));

@@ -122,12 +122,7 @@ impl EventSink for Warnings {
 
 #[test]
 fn a_warning_says_how_many_foreign_layers_are_skipped() {
-    let image = Mapping {
-        source: source().reference,
-        pinned: None,
-        repository: "mirror.example.com/app".parse().unwrap(),
-        tag: "1".to_owned(),
-    };
+    let image = Mapping::to(source().reference, &"mirror.example.com/app:1".parse().unwrap());
     let warned = |foreign_layers: ForeignLayers| {
         let warnings = Warnings::default();
         let graph = with_a_foreign_layer().with_foreign_layers(foreign_layers);
