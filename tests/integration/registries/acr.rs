@@ -8,10 +8,7 @@
 
 use super::{
     flows::{World, ends},
-    profile::{
-        Blobs, Broken, Chunks, Heads, Login, Mounts, Profile, Repositories, Whole, error, invalid_upload,
-        page, usual_range,
-    },
+    profile::{Blobs, Chunks, DISTRIBUTION, Heads, Login, Profile, Whole, error, page},
 };
 use crate::support::{http_server::Answer, images::SampleImage};
 
@@ -32,11 +29,8 @@ const PROFILE: Profile = Profile {
     location: |repository, id, received| {
         format!("/v2/{repository}/blobs/uploads/a064371b-{id}?_nouploadcache=false&_state=Hw%2B{received}%3D")
     },
-    range: usual_range,
     whole: Whole::ResetAfter(LARGEST_BODY),
     chunks: Chunks::UpTo(202, LARGEST_BODY, too_large),
-    broken: Broken::Lost(invalid_upload),
-    mounts: Mounts::All,
     blobs: Blobs::Redirected {
         status: 307,
         url: |_, digest, signature| {
@@ -52,11 +46,7 @@ const PROFILE: Profile = Profile {
                        https://aka.ms/acr/faq/#why-does-my-pull-or-push-request-fail-with-disallowed-operation";
         error(405, "REGISTRY_DISALLOWED_OPERATION", message)
     }),
-    repositories: Repositories::Created,
-    existing_blob: None,
-    has_referrers: true,
-    hides_tags: false,
-    headers: &[("docker-distribution-api-version", "registry/2.0")],
+    ..DISTRIBUTION
 };
 
 passes_all_flows!(&PROFILE);

@@ -5,8 +5,8 @@
 //! - Blobs are read from a signed path of the same host, which needs no login.
 
 use super::{
-    flows::{World, ends},
-    profile::{Blobs, Broken, Chunks, Heads, Login, Mounts, Profile, Progress, Repositories, Whole, error},
+    flows::{World, a_missing_repository_is_named, ends},
+    profile::{Blobs, Broken, Chunks, DISTRIBUTION, Heads, Login, Profile, Progress, Repositories, error},
 };
 use crate::support::{http_server::Answer, images::SampleImage};
 
@@ -32,10 +32,8 @@ const PROFILE: Profile = Profile {
         )
     },
     range: |_: Progress| None,
-    whole: Whole::Accepted,
     chunks: Chunks::Unsupported(|| Answer::status(404)),
     broken: Broken::Lost(|| Answer::status(404)),
-    mounts: Mounts::All,
     blobs: Blobs::Redirected {
         status: 302,
         url: |repository, digest, signature| {
@@ -55,20 +53,15 @@ const PROFILE: Profile = Profile {
         let name = name.split('/').nth(1).unwrap_or_default();
         error(404, "NAME_UNKNOWN", &format!("Repository \"{name}\" not found"))
     }),
-    existing_blob: None,
-    has_referrers: true,
-    hides_tags: false,
-    headers: &[("docker-distribution-api-version", "registry/2.0")],
+    ..DISTRIBUTION
 };
 
 passes_all_flows!(&PROFILE);
 
 #[tokio::test]
 async fn a_repository_that_does_not_exist_is_named() {
-    let world = World::start(&PROFILE).await;
-    let reference = world.offer("app", &SampleImage::multi_platform("1"));
-    let outcome = ends(world.sync(&[reference]), 1).await;
-    assert!(outcome.stderr.contains("create us-east4-docker.pkg.dev/thoras/mirror/app first"), "{outcome}");
+    let says = "create us-east4-docker.pkg.dev/thoras/mirror/app first";
+    a_missing_repository_is_named(&PROFILE, &[says]).await;
 }
 
 /// Several interruptions do not lead to chunks.

@@ -8,9 +8,7 @@
 
 use super::{
     flows::{World, ends},
-    profile::{
-        Blobs, Broken, Chunks, Login, Mounts, Profile, Repositories, Whole, detailed, error, usual_range,
-    },
+    profile::{Broken, DISTRIBUTION, Login, Profile, Whole, detailed, error},
 };
 use crate::support::{http_server::Answer, images::SampleImage};
 
@@ -28,26 +26,19 @@ const PROFILE: Profile = Profile {
     location: |repository, id, _| {
         format!("https://thoras.jfrog.io/v2/{repository}/blobs/uploads/98fb9ada-{id}")
     },
-    range: usual_range,
     whole: Whole::Unsupported(|| error(404, "BLOB_UNKNOWN", "blob unknown to registry")),
-    chunks: Chunks::Accepted(202),
     // Assumed.
     broken: Broken::Lost(|| Answer::status(404)),
-    mounts: Mounts::All,
-    blobs: Blobs::Direct,
-    large_layer: 6 * 1024 * 1024,
     immutable: Some(|_, _| {
         let detail = serde_json::json!({ "description": "HTTP 403 Forbidden" });
         detailed(403, "MANIFEST_INVALID", "manifest invalid", &detail)
     }),
-    repositories: Repositories::Created,
-    existing_blob: None,
-    has_referrers: true,
     hides_tags: true,
     headers: &[
         ("docker-distribution-api-version", "registry/2.0"),
         ("x-jfrog-version", "Artifactory/7.90.8"),
     ],
+    ..DISTRIBUTION
 };
 
 passes_all_flows!(&PROFILE);

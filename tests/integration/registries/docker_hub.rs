@@ -7,10 +7,7 @@
 
 use super::{
     flows::{World, ends},
-    profile::{
-        Blobs, Broken, Chunks, Heads, Login, Mounts, Profile, Repositories, Whole, error, invalid_upload,
-        stateful, usual_range,
-    },
+    profile::{Blobs, DISTRIBUTION, Heads, Login, Profile, error, stateful},
     quotas::Limit,
 };
 use crate::support::images::SampleImage;
@@ -27,11 +24,6 @@ const PROFILE: Profile = Profile {
     source: "app",
     source_path: "library/app",
     location: |repository, id, received| stateful("https://registry-1.docker.io", repository, id, received),
-    range: usual_range,
-    whole: Whole::Accepted,
-    chunks: Chunks::Accepted(202),
-    broken: Broken::Lost(invalid_upload),
-    mounts: Mounts::All,
     blobs: Blobs::Redirected {
         status: 307,
         url: |_, digest, signature| {
@@ -42,23 +34,20 @@ const PROFILE: Profile = Profile {
         },
         heads: Heads::Redirected,
     },
-    large_layer: 6 * 1024 * 1024,
     immutable: Some(|_, _| {
         let message = "requested access to the resource is denied - This tag is already assigned to an image in this \
                        repository and cannot be updated due to immutability settings. To push this image, use a different \
                        tag.";
         error(403, "DENIED", message)
     }),
-    repositories: Repositories::Created,
-    existing_blob: None,
     has_referrers: false,
-    hides_tags: false,
     headers: &[
         ("docker-distribution-api-version", "registry/2.0"),
         ("ratelimit-limit", "100;w=21600"),
         ("ratelimit-remaining", "76;w=21600"),
         ("docker-ratelimit-source", "203.0.113.7"),
     ],
+    ..DISTRIBUTION
 };
 
 passes_all_flows!(&PROFILE);

@@ -7,8 +7,10 @@
 //! - Blobs are in S3, which refuses a request that has an `Authorization` beside its signature.
 
 use super::{
-    flows::{World, ends},
-    profile::{Blobs, Broken, Chunks, Heads, Login, Mounts, Profile, Progress, Repositories, Whole, error},
+    flows::{World, a_missing_repository_is_named, ends},
+    profile::{
+        Blobs, Broken, Chunks, DISTRIBUTION, Heads, Login, Mounts, Profile, Progress, Repositories, error,
+    },
 };
 use crate::support::images::SampleImage;
 
@@ -26,7 +28,6 @@ pub(super) const PROFILE: Profile = Profile {
     source_path: "platform/app",
     location: |repository, id, _| format!("https://{HOST}/v2/{repository}/blobs/uploads/{id}-b49173cd"),
     range: |Progress { first, .. }| Some(format!("0-{}", first.saturating_sub(1))),
-    whole: Whole::Accepted,
     chunks: Chunks::Accepted(201),
     // Assumed.
     broken: Broken::Lost(|| error(404, "BLOB_UPLOAD_UNKNOWN", "The upload does not exist")),
@@ -53,20 +54,14 @@ pub(super) const PROFILE: Profile = Profile {
         );
         error(404, "NAME_UNKNOWN", &message)
     }),
-    existing_blob: None,
-    has_referrers: true,
-    hides_tags: false,
-    headers: &[("docker-distribution-api-version", "registry/2.0")],
+    ..DISTRIBUTION
 };
 
 passes_all_flows!(&PROFILE);
 
 #[tokio::test]
 async fn a_repository_that_does_not_exist_is_named() {
-    let world = World::start(&PROFILE).await;
-    let reference = world.offer("app", &SampleImage::multi_platform("1"));
-    let outcome = ends(world.sync(&[reference]), 1).await;
-    assert!(outcome.stderr.contains(&format!("create {HOST}/mirror/app first")), "{outcome}");
+    a_missing_repository_is_named(&PROFILE, &[&format!("create {HOST}/mirror/app first")]).await;
 }
 
 /// A proxy on the way resets large requests: the blob goes in chunks, whose answers say 201 and an old `Range`.

@@ -103,6 +103,16 @@ impl World {
     }
 }
 
+/// An image is pushed to a repository that does not exist: the error says each of these.
+pub(super) async fn a_missing_repository_is_named(profile: &'static Profile, says: &[&str]) {
+    let world = World::start(profile).await;
+    let reference = world.offer("app", &SampleImage::multi_platform("1"));
+    let outcome = ends(world.sync(&[reference]), 1).await;
+    for expected in says {
+        assert!(outcome.stderr.contains(expected), "{expected}: {outcome}");
+    }
+}
+
 /// The Docker configuration that the registry's own tool writes.
 fn login(profile: &Profile) -> serde_json::Value {
     let key = match profile.registry {

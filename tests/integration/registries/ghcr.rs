@@ -6,9 +6,7 @@
 
 use super::{
     flows::{World, ends},
-    profile::{
-        Blobs, Broken, Chunks, Heads, Login, Mounts, Profile, Repositories, Whole, error, usual_range,
-    },
+    profile::{Blobs, Broken, Chunks, DISTRIBUTION, Heads, Login, Profile, error},
 };
 use crate::support::images::SampleImage;
 
@@ -23,14 +21,11 @@ const PROFILE: Profile = Profile {
     source: "ghcr.io/thoras/app",
     source_path: "thoras/app",
     location: |repository, id, _| format!("/v2/{repository}/blobs/upload/384a86f0-{id}"),
-    range: usual_range,
-    whole: Whole::Accepted,
     chunks: Chunks::UpTo(202, LARGEST_CHUNK, || {
         let message = "the request body is too large and exceeds the maximum permissible limit of 4.00MiB";
         error(416, "REQUESTED_RANGE_NOT_SATISFIABLE", message)
     }),
     broken: Broken::Kept,
-    mounts: Mounts::All,
     blobs: Blobs::Redirected {
         status: 307,
         url: |_, digest, signature| {
@@ -41,12 +36,8 @@ const PROFILE: Profile = Profile {
         heads: Heads::Redirected,
     },
     large_layer: 9 * MIB,
-    immutable: None,
-    repositories: Repositories::Created,
-    existing_blob: None,
     has_referrers: false,
-    hides_tags: false,
-    headers: &[("docker-distribution-api-version", "registry/2.0")],
+    ..DISTRIBUTION
 };
 
 passes_all_flows!(&PROFILE);

@@ -7,10 +7,7 @@
 
 use super::{
     flows::{World, ends},
-    profile::{
-        Blobs, Broken, Chunks, Heads, Login, Mounts, Profile, Repositories, Whole, error, invalid_upload,
-        stateful, usual_range,
-    },
+    profile::{Blobs, DISTRIBUTION, Heads, Login, Profile, Repositories, error, stateful},
 };
 use crate::support::images::SampleImage;
 
@@ -26,11 +23,6 @@ const PROFILE: Profile = Profile {
     source: "registry.gitlab.com/thoras/platform/app",
     source_path: "thoras/platform/app",
     location: |repository, id, received| stateful("https://registry.gitlab.com", repository, id, received),
-    range: usual_range,
-    whole: Whole::Accepted,
-    chunks: Chunks::Accepted(202),
-    broken: Broken::Lost(invalid_upload),
-    mounts: Mounts::All,
     blobs: Blobs::Redirected {
         status: 307,
         url: |_, digest, signature| {
@@ -40,16 +32,14 @@ const PROFILE: Profile = Profile {
         },
         heads: Heads::Answered,
     },
-    large_layer: 6 * 1024 * 1024,
     immutable: Some(|_, tag| error(403, "DENIED", &format!("tag {tag} is immutable"))),
     repositories: Repositories::MustExistForToken(2, |_| error(403, "DENIED", "access forbidden")),
-    existing_blob: None,
     has_referrers: false,
-    hides_tags: false,
     headers: &[
         ("docker-distribution-api-version", "registry/2.0"),
         ("gitlab-container-registry-version", "4.19.0-gitlab"),
     ],
+    ..DISTRIBUTION
 };
 
 passes_all_flows!(&PROFILE);

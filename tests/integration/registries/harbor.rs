@@ -6,13 +6,9 @@
 //! - What Harbor answers about a project that does not exist is assumed.
 
 use super::{
-    flows::{World, ends},
-    profile::{
-        Blobs, Broken, Chunks, Login, Mounts, Profile, Repositories, Whole, error, invalid_upload, page,
-        stateful, usual_range,
-    },
+    flows::a_missing_repository_is_named,
+    profile::{Chunks, DISTRIBUTION, Login, Profile, Repositories, Whole, error, page, stateful},
 };
-use crate::support::images::SampleImage;
 
 const LARGEST_BODY: u64 = 3 * 1024 * 1024;
 
@@ -28,13 +24,8 @@ const PROFILE: Profile = Profile {
     source: "harbor.example.com/platform/app",
     source_path: "platform/app",
     location: |repository, id, received| stateful("https://harbor.example.com", repository, id, received),
-    range: usual_range,
     whole: Whole::RefusedAbove(LARGEST_BODY, || page(413, "413 Request Entity Too Large")),
     chunks: Chunks::UpTo(202, LARGEST_BODY, || page(413, "413 Request Entity Too Large")),
-    broken: Broken::Lost(invalid_upload),
-    mounts: Mounts::All,
-    blobs: Blobs::Direct,
-    large_layer: 6 * 1024 * 1024,
     immutable: Some(|repository, tag| {
         let message =
             format!("Failed to process request due to '{repository}:{tag}' configured as immutable.");
@@ -44,23 +35,18 @@ const PROFILE: Profile = Profile {
         let project = name.split('/').next().unwrap_or_default();
         error(404, "NOT_FOUND", &format!("project {project} not found"))
     }),
-    existing_blob: None,
-    has_referrers: true,
-    hides_tags: false,
     headers: &[
         ("docker-distribution-api-version", "registry/2.0"),
         ("set-cookie", "sid=0a1b2c; Path=/; HttpOnly"),
         ("set-cookie", "_gorilla_csrf=MTY; Path=/; HttpOnly; Secure"),
     ],
+    ..DISTRIBUTION
 };
 
 passes_all_flows!(&PROFILE);
 
 #[tokio::test]
 async fn a_project_that_does_not_exist_is_named() {
-    let world = World::start(&PROFILE).await;
-    let reference = world.offer("app", &SampleImage::multi_platform("1"));
-    let outcome = ends(world.sync(&[reference]), 1).await;
-    assert!(outcome.stderr.contains("project mirror not found"), "{outcome}");
-    assert!(outcome.stderr.contains("create harbor.example.com/mirror/app first"), "{outcome}");
+    let says = ["project mirror not found", "create harbor.example.com/mirror/app first"];
+    a_missing_repository_is_named(&PROFILE, &says).await;
 }

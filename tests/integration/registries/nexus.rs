@@ -7,9 +7,7 @@
 
 use super::{
     flows::World,
-    profile::{
-        Blobs, Broken, Chunks, Login, Mounts, Profile, Repositories, Whole, detailed, error, usual_range,
-    },
+    profile::{Broken, DISTRIBUTION, Login, Mounts, Profile, detailed, error},
 };
 use crate::support::{
     images::SampleImage,
@@ -24,25 +22,19 @@ const PROFILE: Profile = Profile {
     source: "nexus.example.com/platform/app",
     source_path: "platform/app",
     location: |repository, id, _| format!("/v2/{repository}/blobs/uploads/cf55dd02-{id}"),
-    range: usual_range,
-    whole: Whole::Accepted,
-    chunks: Chunks::Accepted(202),
     broken: Broken::Lost(|| error(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")),
     mounts: Mounts::Shared,
-    blobs: Blobs::Direct,
-    large_layer: 6 * 1024 * 1024,
     immutable: Some(|_, _| {
         let detail = serde_json::json!("Repository does not allow updating assets: docker-hosted");
         detailed(400, "BLOB_UPLOAD_INVALID", "blob upload invalid", &detail)
     }),
-    repositories: Repositories::Created,
     existing_blob: Some(|digest| {
         let detail = serde_json::json!(format!("docker-hosted/v2/-/blobs/{digest} cannot be updated"));
         detailed(400, "BLOB_UPLOAD_INVALID", "blob upload invalid", &detail)
     }),
     has_referrers: false,
-    hides_tags: false,
     headers: &[("docker-distribution-api-version", "registry/2.0"), ("server", "Nexus/3.82.0-08 (PRO)")],
+    ..DISTRIBUTION
 };
 
 passes_all_flows!(&PROFILE);

@@ -40,6 +40,30 @@ pub(super) struct Profile {
     pub headers: &'static [(&'static str, &'static str)],
 }
 
+/// CNCF distribution: what a profile does not say is as here.
+pub(super) const DISTRIBUTION: Profile = Profile {
+    registry: "registry.example.com",
+    host: "registry.example.com",
+    login: Login::Basic("Basic realm=\"registry.example.com\""),
+    folder: "mirror",
+    source: "registry.example.com/platform/app",
+    source_path: "platform/app",
+    location: |repository, id, received| stateful("https://registry.example.com", repository, id, received),
+    range: usual_range,
+    whole: Whole::Accepted,
+    chunks: Chunks::Accepted(202),
+    broken: Broken::Lost(invalid_upload),
+    mounts: Mounts::All,
+    blobs: Blobs::Direct,
+    large_layer: 6 * 1024 * 1024,
+    immutable: None,
+    repositories: Repositories::Created,
+    existing_blob: None,
+    has_referrers: true,
+    hides_tags: false,
+    headers: &[("docker-distribution-api-version", "registry/2.0")],
+};
+
 /// How far an upload is, for the `Range` of an answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Progress {

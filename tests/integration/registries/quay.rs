@@ -4,9 +4,7 @@
 //! - quay/quay#899: older versions fail on a mount without `from`.
 //! - PROJQUAY-10859: the text about an immutable tag. Its status and code are assumed.
 
-use super::profile::{
-    Blobs, Broken, Chunks, Heads, Login, Mounts, Profile, Progress, Repositories, Whole, detailed,
-};
+use super::profile::{Blobs, Broken, DISTRIBUTION, Heads, Login, Profile, Progress, detailed};
 
 const PROFILE: Profile = Profile {
     registry: "quay.io",
@@ -20,10 +18,7 @@ const PROFILE: Profile = Profile {
         let last = received.checked_sub(1).map_or("-1".to_owned(), |last| last.to_string());
         Some(format!("bytes=0-{last}"))
     },
-    whole: Whole::Accepted,
-    chunks: Chunks::Accepted(202),
     broken: Broken::Kept,
-    mounts: Mounts::All,
     blobs: Blobs::Redirected {
         status: 302,
         url: |_, digest, signature| {
@@ -33,16 +28,11 @@ const PROFILE: Profile = Profile {
         },
         heads: Heads::Answered,
     },
-    large_layer: 6 * 1024 * 1024,
     immutable: Some(|_, tag| {
         let detail = serde_json::json!({ "message": format!("tag {tag}") });
         detailed(409, "TAG_IMMUTABLE", "tag is immutable and cannot be overwritten", &detail)
     }),
-    repositories: Repositories::Created,
-    existing_blob: None,
-    has_referrers: true,
-    hides_tags: false,
-    headers: &[("docker-distribution-api-version", "registry/2.0")],
+    ..DISTRIBUTION
 };
 
 passes_all_flows!(&PROFILE);
