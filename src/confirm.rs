@@ -23,8 +23,8 @@ use crate::{
 };
 
 /// How many blobs of one image are checked concurrently.
-const CHECKED_AT_ONCE: usize = 16;
-const READ_AT_ONCE: usize = 4;
+const CONCURRENT_CHECKS: usize = 16;
+const CONCURRENT_READS: usize = 4;
 
 /// How closely a destination is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -249,8 +249,8 @@ async fn check_blobs<S: Source>(
 ) -> Vec<(u64, Result<Option<Problem>, Error>)> {
     let at_once = match level {
         Level::Platforms => return Vec::new(),
-        Level::Blobs => CHECKED_AT_ONCE,
-        Level::Bytes => READ_AT_ONCE,
+        Level::Blobs => CONCURRENT_CHECKS,
+        Level::Bytes => CONCURRENT_READS,
     };
     let blobs: Vec<Descriptor> = graph.blobs().into_iter().cloned().collect();
     stream::iter(blobs)

@@ -135,7 +135,7 @@ pub(crate) struct RateArgs {
 }
 
 /// The smallest rate, in bytes per second. A slower transfer would never end.
-const SMALLEST_RATE: u64 = 1000;
+const MIN_RATE: u64 = 1000;
 
 /// Reads bytes per second.
 fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
@@ -143,7 +143,7 @@ fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
     let bytes = units::parse_bytes(size.strip_suffix("/s").unwrap_or(size))
         .map_err(|reason| format!("{reason}: expected bytes per second, such as 20MB/s or 512KiB/s"))?;
     match NonZeroU64::new(bytes) {
-        Some(rate) if rate.get() >= SMALLEST_RATE => Ok(rate),
+        Some(rate) if rate.get() >= MIN_RATE => Ok(rate),
         _ => Err("the smallest rate is 1KB/s".to_owned()),
     }
 }

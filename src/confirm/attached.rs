@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How many requests about attached manifests of one image run concurrently.
-const AT_ONCE: usize = 16;
+const CONCURRENCY: usize = 16;
 
 /// The state of one attached manifest at a destination.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ pub(crate) async fn attached<S: Source>(
     let mut listed = HashMap::with_capacity(subjects.len());
     let mut listings = FuturesOrdered::new();
     for subject in subjects {
-        if listings.len() >= AT_ONCE {
+        if listings.len() >= CONCURRENCY {
             listed.extend(listings.try_next().await?);
         }
         let listing =
@@ -110,7 +110,7 @@ pub(crate) async fn attached<S: Source>(
     // Comparisons that have not started take no memory: an image may have thousands of attached manifests.
     let mut comparisons = FuturesOrdered::new();
     for wanted in wanted {
-        if comparisons.len() >= AT_ONCE {
+        if comparisons.len() >= CONCURRENCY {
             states.extend(comparisons.try_next().await?);
         }
         comparisons.push_back(comparison.state(wanted));

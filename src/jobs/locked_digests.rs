@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// How many tags are looked up at once.
-const AT_ONCE: usize = 16;
+const CONCURRENCY: usize = 16;
 /// How many images are named.
-const NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 
 /// The lock of a run that keeps other destinations.
 pub(super) struct KeptLock<'a> {
@@ -45,7 +45,7 @@ impl KeptLock<'_> {
                 };
                 digest.map(|digest| (mapping.source.clone(), digest))
             })
-            .buffered(AT_ONCE);
+            .buffered(CONCURRENCY);
         let found: Vec<_> = found.filter_map(std::future::ready).collect().await;
         self.check(found)
     }
@@ -67,8 +67,8 @@ impl KeptLock<'_> {
             1 => "an image has another digest than at the other destinations".to_owned(),
             count => format!("{count} images have other digests than at the other destinations"),
         };
-        let more = differing.len().saturating_sub(NAMED);
-        let mut causes: Vec<String> = differing.into_iter().take(NAMED).collect();
+        let more = differing.len().saturating_sub(MAX_NAMED);
+        let mut causes: Vec<String> = differing.into_iter().take(MAX_NAMED).collect();
         causes.extend((more > 0).then(|| format!("{more} more")));
         let roots: Vec<String> = self.roots.iter().map(ToString::to_string).collect();
         let path = self.path;

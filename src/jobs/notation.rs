@@ -32,14 +32,14 @@ use crate::{
 };
 
 /// How many signatures are verified at once. Each needs a process.
-const AT_ONCE: usize = 4;
+const CONCURRENCY: usize = 4;
 /// How long one verification may take. notation may ask whether a certificate was revoked.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// What is kept of notation's complaints, in bytes.
-const LARGEST_MESSAGE: u64 = 64 * 1024;
+const MAX_MESSAGE_SIZE: u64 = 64 * 1024;
 /// What is shown of them, in lines and characters.
-const MOST_LINES: usize = 4;
-const LONGEST_LINE: usize = 400;
+const MAX_LINES: usize = 4;
+const MAX_LINE_LENGTH: usize = 400;
 /// The name of the trust store.
 const STORE: &str = "policy";
 /// The image in the registry on this machine.
@@ -72,7 +72,7 @@ pub(super) fn verifier_with(
 }
 
 fn with_notation(verifier: Verifier) -> Arc<Verifier> {
-    Arc::new(verifier.with_notation(Arc::new(Notation { turns: Semaphore::new(AT_ONCE) })))
+    Arc::new(verifier.with_notation(Arc::new(Notation { turns: Semaphore::new(CONCURRENCY) })))
 }
 
 struct Notation {
@@ -85,10 +85,10 @@ impl NotationProgram for Notation {
             let Some(program) = find() else { return NotationAnswer::Missing };
             // It is never closed.
             let _turn = self.turns.acquire().await;
-            match tokio::time::timeout(PATIENCE, verify(&program, question)).await {
+            match tokio::time::timeout(TIMEOUT, verify(&program, question)).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(error)) => NotationAnswer::Failed(format!("notation could not be run: {error}")),
-                Err(_) => NotationAnswer::Failed(format!("notation did not end within {PATIENCE:?}")),
+                Err(_) => NotationAnswer::Failed(format!("notation did not end within {TIMEOUT:?}")),
             }
         }
         .boxed()
@@ -204,7 +204,7 @@ async fn run(program: &Path, workspace: &TempDir, image: &str) -> io::Result<Not
     let mut child = command.spawn()?;
     let mut message = Vec::new();
     if let Some(mut said) = child.stderr.take() {
-        (&mut said).take(LARGEST_MESSAGE).read_to_end(&mut message).await?;
+        (&mut said).take(MAX_MESSAGE_SIZE).read_to_end(&mut message).await?;
         // It must not wait for somebody to read the rest.
         tokio::io::copy(&mut said, &mut tokio::io::sink()).await?;
     }
@@ -221,8 +221,8 @@ fn reason(message: &[u8], image: &str) -> String {
     let after = |prefix: &str| {
         let lines = text.lines().filter(|line| !line.trim().is_empty());
         let found = lines.filter_map(|line| line.trim().strip_prefix(prefix));
-        let found = found.map(|line| escape(line).chars().take(LONGEST_LINE).collect::<String>());
-        found.take(MOST_LINES).collect::<Vec<_>>()
+        let found = found.map(|line| escape(line).chars().take(MAX_LINE_LENGTH).collect::<String>());
+        found.take(MAX_LINES).collect::<Vec<_>>()
     };
     let why = ["level=error msg=", "Error: ", ""].into_iter().map(after).find(|lines| !lines.is_empty());
     let why = why.unwrap_or_default().join("; ");
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(of(all), "signature verification failed for the image");
         assert_eq!(of("\u{1b}[31mno\n\n"), "\\u{1b}[31mno");
         assert_eq!(of(""), "it does not say why");
-        assert!(of(&"x".repeat(5000)).len() <= LONGEST_LINE);
-        assert!(of(&"x\n".repeat(5000)).len() <= MOST_LINES * 3);
+        assert!(of(&"x".repeat(5000)).len() <= MAX_LINE_LENGTH);
+        assert!(of(&"x\n".repeat(5000)).len() <= MAX_LINES * 3);
     }
 }

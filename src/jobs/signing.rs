@@ -10,7 +10,7 @@ use crate::{
     endpoint::bundle::{IndexSignature, SIGNATURE_SUFFIX, signature_files, with_suffix},
     error::{Failure, Kind, escape, hide_logins},
     request::RequiredSignature,
-    signing::{LARGEST_SIGNATURE, PrivateKey, is_signature},
+    signing::{MAX_SIGNATURE_SIZE, PrivateKey, is_signature},
 };
 
 /// A key, and the file that its signature is written to.
@@ -106,6 +106,6 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("it is a folder"));
     }
     let mut bytes = Vec::new();
-    fs::File::open(path)?.take(LARGEST_SIGNATURE as u64 + 1).read_to_end(&mut bytes)?;
+    fs::File::open(path)?.take(MAX_SIGNATURE_SIZE as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

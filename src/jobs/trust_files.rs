@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::{
     endpoint::bundle::{
         Bundle, BundleError, Head,
-        trust::{LARGEST_TRUST_FILE, MOST_TRUST_FILES, TrustFile, is_file_name},
+        trust::{MAX_TRUST_FILE_SIZE, MAX_TRUST_FILES, TrustFile, is_file_name},
     },
     error::{Failure, Kind},
     outcome::inspection::BundledTrustFile,
@@ -21,17 +21,17 @@ pub(super) const NOT_SIGNED: &str = "the bundle is not signed, so no import will
 /// Reads the files of `--trust`, and checks that an import can use them.
 pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<TrustFile>, Failure> {
     let refused = |message: String| Failure::new(Kind::Usage, format!("--trust: {message}"));
-    if paths.len() > MOST_TRUST_FILES {
-        return Err(refused(format!("a bundle has room for {MOST_TRUST_FILES} files")));
+    if paths.len() > MAX_TRUST_FILES {
+        return Err(refused(format!("a bundle has room for {MAX_TRUST_FILES} files")));
     }
     let mut files = Vec::new();
     for path in paths {
         let bytes = read_file(path, "--trust")?;
-        if bytes.len() as u64 > LARGEST_TRUST_FILE {
+        if bytes.len() as u64 > MAX_TRUST_FILE_SIZE {
             return Err(refused(format!(
                 "{} is larger than {}",
                 path.display(),
-                units::bytes(LARGEST_TRUST_FILE)
+                units::bytes(MAX_TRUST_FILE_SIZE)
             )));
         }
         let kind = TrustFileKind::of(path, &bytes)?;

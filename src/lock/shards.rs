@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// How many images an error names.
-const NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 
 /// The lock of a whole list.
 #[derive(Debug)]
@@ -103,8 +103,8 @@ impl JoinError {
             Self::Unlisted { found, .. } => found.iter().map(ToString::to_string).collect(),
             _ => Vec::new(),
         };
-        let more = named.len().saturating_sub(NAMED);
-        let mut causes: Vec<String> = named.into_iter().take(NAMED).collect();
+        let more = named.len().saturating_sub(MAX_NAMED);
+        let mut causes: Vec<String> = named.into_iter().take(MAX_NAMED).collect();
         causes.extend((more > 0).then(|| format!("{more} more")));
         Failure { causes, ..Failure::from_error(Kind::Input, self) }.with_hint(
             "run every shard with the same options, and the same --lock or --plan; then merge again",

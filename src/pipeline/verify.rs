@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How many images are verified concurrently. Each reads several manifests and blobs concurrently.
-const AT_ONCE: usize = 8;
+const CONCURRENCY: usize = 8;
 
 /// The expected state of an image at the destination.
 #[derive(Debug, Clone)]
@@ -118,7 +118,7 @@ pub(crate) async fn verify_against<D: Source, S: Source>(
                 outcome
             }
         })
-        .buffered(AT_ONCE)
+        .buffered(CONCURRENCY)
         .collect()
         .await
 }

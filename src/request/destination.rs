@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Login, usage};
 use crate::{
     cli::{DestinationArgs, DestinationsArgs, NamingArgs},
-    endpoint::shared_source::MOST_DESTINATIONS,
+    endpoint::shared_source::MAX_DESTINATIONS,
     error::Failure,
     lock::Placement,
     oci::{Naming, Reference, mapping::Root},
@@ -89,8 +89,8 @@ pub(super) fn roots(to: &[String]) -> Result<Vec<Root>, Failure> {
             roots.push(root);
         }
     }
-    if roots.len() > MOST_DESTINATIONS {
-        let message = format!("{} destinations are too many: at most {MOST_DESTINATIONS}", roots.len());
+    if roots.len() > MAX_DESTINATIONS {
+        let message = format!("{} destinations are too many: at most {MAX_DESTINATIONS}", roots.len());
         return Err(usage(message).with_hint("run the command once for some of them, then for the others"));
     }
     Ok(roots)
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(parsed(&[""]), Err("--to is empty".to_owned()));
         let refused = parsed(&["me:s3,cret@a.io/x"]).unwrap_err();
         assert!(!refused.contains("s3") && !refused.contains("cret"), "{refused}");
-        let many: Vec<String> = (0..=MOST_DESTINATIONS).map(|number| format!("a.io/x{number}")).collect();
+        let many: Vec<String> = (0..=MAX_DESTINATIONS).map(|number| format!("a.io/x{number}")).collect();
         assert!(roots(&many).is_err());
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The most bytes that are read of a user name or a password.
-const LONGEST: u64 = 64 * 1024;
+const MAX_SIZE: u64 = 64 * 1024;
 
 /// The user name and the password for a login. The terminal shows its input again when this is dropped, so also if a
 /// signal ends the command.
@@ -57,7 +57,7 @@ async fn answer(terminal: Terminal, question: String, what: &str) -> Result<Stri
         file.write_all(question.as_bytes())?;
         file.flush()?;
         let mut line = String::new();
-        BufReader::new(file.take(LONGEST)).read_line(&mut line)?;
+        BufReader::new(file.take(MAX_SIZE)).read_line(&mut line)?;
         Ok(line)
     };
     let cannot = |error: String| usage(format!("cannot read the {what} from the terminal: {error}"));

@@ -13,7 +13,7 @@ use super::storage::Content;
 use crate::oci::Digest;
 
 /// The largest blob that is hashed for a range, in bytes. For larger ones, the client would wait too long.
-const LARGEST: u64 = 4 * 1024 * 1024 * 1024;
+const MAX_SIZE: u64 = 4 * 1024 * 1024 * 1024;
 
 /// The blobs that were hashed.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) struct CheckedBlobs {
 impl CheckedBlobs {
     /// Returns the content once its bytes are known to have its digest. Fails if they do not.
     pub(super) async fn check(&self, content: Content) -> io::Result<Content> {
-        let Some(digest) = content.unchecked().filter(|_| content.size() <= LARGEST).cloned() else {
+        let Some(digest) = content.unchecked().filter(|_| content.size() <= MAX_SIZE).cloned() else {
             return Ok(content);
         };
         if contains(&self.known, &digest) {

@@ -1,7 +1,7 @@
 //! Passes on one stream of blobs, which can be read only once, to several destinations.
 //!
 //! Each destination may be a few MiB behind the stream. If one is further behind, the stream waits for it, because what it
-//! misses cannot be read again, but no longer than [`PATIENCE`].
+//! misses cannot be read again, but no longer than [`DESTINATION_TIMEOUT`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
 const WINDOW: usize = 8 * 1024 * 1024;
 /// How long the stream waits for a destination that takes nothing, for example a registry that is storing a large blob.
 /// Then it goes on without that destination.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
+pub(crate) const DESTINATION_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The beginning of a stream that several destinations receive.
 pub(crate) struct FanOut {
@@ -240,7 +240,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn every_destination_gets_all_blobs_in_one_pass() {
         let sizes = [3 * MIB, 0, 20 * MIB + 7, 5];
-        let (fan_out, feeds) = FanOut::new(2, PATIENCE);
+        let (fan_out, feeds) = FanOut::new(2, DESTINATION_TIMEOUT);
         let mut feeds = feeds.into_iter();
         let (all, some) = (feeds.next().unwrap(), feeds.next().unwrap());
         let mut blobs = zeros(&sizes);
@@ -252,7 +252,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failing_stream_fails_every_destination_and_an_absent_destination_fails_itself() {
-        let (fan_out, mut feeds) = FanOut::new(2, PATIENCE);
+        let (fan_out, mut feeds) = FanOut::new(2, DESTINATION_TIMEOUT);
         drop(feeds.pop());
         let mut blobs = Zeros { fails: true, ..zeros(&[20 * MIB]) };
         let (read, ()) = join(read(feeds.pop().unwrap(), |_| true), fan_out.pass_on(&mut blobs)).await;
@@ -262,7 +262,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_stream_stops_waiting_for_a_destination_that_fails() {
         const UNTIL_IT_FAILS: Duration = Duration::from_secs(1);
-        let (fan_out, mut feeds) = FanOut::new(2, PATIENCE);
+        let (fan_out, mut feeds) = FanOut::new(2, DESTINATION_TIMEOUT);
         let failing = feeds.pop().unwrap();
         let failing = async move {
             tokio::time::sleep(UNTIL_IT_FAILS).await;
@@ -278,7 +278,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_stream_waits_for_a_slow_destination_but_not_forever() {
-        let (fan_out, feeds) = FanOut::new(3, PATIENCE);
+        let (fan_out, feeds) = FanOut::new(3, DESTINATION_TIMEOUT);
         let mut feeds = feeds.into_iter();
         let (fast, mut slow, mut stalled) =
             (feeds.next().unwrap(), feeds.next().unwrap(), feeds.next().unwrap());
@@ -286,7 +286,7 @@ mod tests {
             let mut length = 0;
             slow.next_blob().await.unwrap();
             while let Some(piece) = slow.piece().await.unwrap() {
-                tokio::time::sleep(PATIENCE / 8).await;
+                tokio::time::sleep(DESTINATION_TIMEOUT / 8).await;
                 length += piece.len();
             }
             length
@@ -295,7 +295,7 @@ mod tests {
         let begun = tokio::time::Instant::now();
         let ((read, slow), ()) = join(join(read(fast, |_| true), slow), fan_out.pass_on(&mut blobs)).await;
         assert_eq!((read.unwrap(), slow), (vec![40 * MIB], 40 * MIB));
-        assert!(begun.elapsed() < PATIENCE * 7, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < DESTINATION_TIMEOUT * 7, "{:?}", begun.elapsed());
         // It had 8 MiB of room, and then the stream went on.
         stalled.next_blob().await.unwrap();
         let mut length = 0;

@@ -261,7 +261,7 @@ pub(crate) struct ExpectedBundle {
 }
 
 /// The most bytes of a head that may be damaged. Two bundles differ in more: their indexes hold other digests.
-const MOST_DAMAGED: usize = 16;
+const MAX_DAMAGED: usize = 16;
 
 impl Draft {
     /// Fails if files of the output exist and are not this bundle, whole, unfinished or damaged. With `sources`, a bundle
@@ -282,7 +282,7 @@ impl Draft {
             Some((path.display().to_string(), Some(opened), size))
         });
         let found = self.layout.head_alteration(&Slices::new(parts.collect()));
-        if found.is_ok_and(|found| found.bytes <= MOST_DAMAGED) {
+        if found.is_ok_and(|found| found.bytes <= MAX_DAMAGED) {
             return Ok(());
         }
         let other = Bundle::open(&path).ok();

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     endpoint::{EndpointError, Location},
     error::{Failure, Kind, Reason},
-    oci::{Digest, manifest::LARGEST_MANIFEST},
+    oci::{Digest, manifest::MAX_MANIFEST_SIZE},
     units,
 };
 
@@ -160,7 +160,7 @@ pub enum BundleError {
     #[error("thoras-mirror.lock cannot be read: {}", .0.escape_debug())]
     Lock(String),
     /// A manifest is too large.
-    #[error("manifest {digest} is larger than {}", ByteSize(LARGEST_MANIFEST as u64))]
+    #[error("manifest {digest} is larger than {}", ByteSize(MAX_MANIFEST_SIZE as u64))]
     LargeManifest {
         /// Which.
         digest: Digest,

@@ -21,26 +21,26 @@ const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// An annotation of the index itself: the digest of the lock, so that the bundle's id also covers the lock.
 const LOCK_DIGEST: &str = "com.thoras.mirror.lock.digest";
 /// The largest index that is read, in bytes: so many have the most entries with the names that registries have.
-pub(crate) const LARGEST: u64 = 32 * 1024 * 1024;
+pub(crate) const MAX_SIZE: u64 = 32 * 1024 * 1024;
 
 /// The most images in a bundle.
-const MOST_IMAGES: usize = 20_000;
+const MAX_IMAGES: usize = 20_000;
 /// The most entries of an index: images, and what is attached to them.
-const MOST_ENTRIES: usize = 100_000;
+const MAX_ENTRIES: usize = 100_000;
 /// The largest lock of a bundle with few images, in bytes, and how much more each image permits: a lock has about
 /// 2.3 KiB for each image.
-const LARGEST_LOCK: u64 = 16 * 1024 * 1024;
+const MAX_LOCK_SIZE: u64 = 16 * 1024 * 1024;
 const LOCK_PER_IMAGE: u64 = 4 * 1024;
 
 /// The number of images that an index with these bytes has at most, without parsing it.
 pub(crate) fn images_at_most(bytes: &[u8]) -> usize {
     const KEY: &[u8] = b"\"digest\"";
-    bytes.windows(KEY.len()).filter(|window| *window == KEY).count().min(MOST_IMAGES)
+    bytes.windows(KEY.len()).filter(|window| *window == KEY).count().min(MAX_IMAGES)
 }
 
 /// The largest lock that is read together with an index of this many images, in bytes.
 pub(crate) fn largest_lock(images: usize) -> u64 {
-    LARGEST_LOCK.max(images.min(MOST_IMAGES) as u64 * LOCK_PER_IMAGE)
+    MAX_LOCK_SIZE.max(images.min(MAX_IMAGES) as u64 * LOCK_PER_IMAGE)
 }
 
 /// One image of a layout.
@@ -142,8 +142,8 @@ impl<'a> IndexDocument<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, BundleError> {
         let document: Self =
             serde_json::from_slice(bytes).map_err(|error| BundleError::Index(json_problem(&error)))?;
-        if document.manifests.len() > MOST_ENTRIES {
-            return Err(BundleError::Index(format!("it has more than {MOST_ENTRIES} entries")));
+        if document.manifests.len() > MAX_ENTRIES {
+            return Err(BundleError::Index(format!("it has more than {MAX_ENTRIES} entries")));
         }
         Ok(document)
     }

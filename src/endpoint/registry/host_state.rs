@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::{
     auth::Origin,
     error::RegistryError,
-    retry::{self, LONGEST_RETRY_AFTER},
+    retry::{self, MAX_RETRY_AFTER},
     throttle::Throttles,
 };
 use crate::endpoint::{lock, retry::Pause};
@@ -127,7 +127,7 @@ impl HostState {
             inner.calm = 0;
         }
         let grown = if is_new { Pause::Backoff.duration(inner.throttles) } else { Duration::ZERO };
-        let until = now + asked.unwrap_or_default().max(grown).min(LONGEST_RETRY_AFTER);
+        let until = now + asked.unwrap_or_default().max(grown).min(MAX_RETRY_AFTER);
         inner.not_before = Some(inner.not_before.map_or(until, |earlier| earlier.max(until)));
     }
 
@@ -197,7 +197,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_long_pause_becomes_a_verdict_until_it_is_over() {
         let state = HostState::default();
-        let limit = LONGEST_RETRY_AFTER;
+        let limit = MAX_RETRY_AFTER;
         state.failed(&throttled(429, Some(limit)));
         assert!(state.verdict().is_none());
         assert!(pause_of(&state).await >= limit);

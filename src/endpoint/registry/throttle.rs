@@ -25,7 +25,7 @@ use crate::{
 /// The rate after the first refusal, in requests per second, if fewer were answered in the second before.
 const FIRST_RATE: f64 = 10.0;
 /// The slowest rate.
-const SLOWEST_RATE: f64 = 0.2;
+const MIN_RATE: f64 = 0.2;
 /// The part of a rate that is kept after a refusal.
 const KEPT: f64 = 0.85;
 /// The same if the registry has answered no request of this action since the last refusal.
@@ -223,7 +223,7 @@ impl Learned {
         } else {
             self.per_second *= KEPT_WITHOUT_ANSWERS;
         }
-        self.per_second = self.per_second.max(SLOWEST_RATE);
+        self.per_second = self.per_second.max(MIN_RATE);
         (self.refused_at, self.answers_since) = (now, false);
     }
 }

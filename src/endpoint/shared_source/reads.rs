@@ -17,7 +17,7 @@ use std::{collections::HashMap, iter, task::Waker};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-pub(crate) use self::blobs::MOST_DESTINATIONS;
+pub(crate) use self::blobs::MAX_DESTINATIONS;
 use self::{
     backlog::Backlog,
     blobs::Blobs,

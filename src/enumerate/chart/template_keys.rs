@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::unpacked;
 
 /// Subcharts nest at most this deep.
-const DEEPEST_CHART: usize = 5;
+const MAX_CHART_DEPTH: usize = 5;
 
 /// The keys that a chart's templates and those of its subcharts read. `chart` is its copy, unpacked with its subcharts.
 pub(super) fn of_chart(chart: &Path) -> Vec<Vec<String>> {
@@ -60,7 +60,7 @@ fn collect_lines(folder: &Path, depth: usize, take: &mut dyn FnMut(&str)) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let path = entry.path();
-        if path.is_dir() && depth < DEEPEST_CHART {
+        if path.is_dir() && depth < MAX_CHART_DEPTH {
             collect_lines(&path, depth + 1, take);
         } else if let Ok(text) = fs::read_to_string(&path) {
             for line in without_variables(&text) {
@@ -108,7 +108,7 @@ fn collect(chart: &Path, prefixes: &[Vec<String>], depth: usize, keys: &mut BTre
             keys.extend(prefixes.iter().map(|prefix| [prefix.as_slice(), key.as_slice()].concat()));
         }
     }
-    if depth == DEEPEST_CHART {
+    if depth == MAX_CHART_DEPTH {
         return;
     }
     for (folder, names) in subcharts(chart) {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// More missing images than these are counted, not named.
-const MOST_NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 
 /// Images that the values already take from the mirror, as they do with the output of `values`.
 pub(crate) struct Installed<'a> {
@@ -116,8 +116,8 @@ fn presence(present: usize, missing: &[&Mapping], lacking: &[&Mapping]) -> Check
 }
 
 fn shortened(names: &[String]) -> String {
-    let first = names.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(MOST_NAMED) {
+    let first = names.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_NAMED) {
         0 => first,
         more => format!("{first} and {more} more"),
     }

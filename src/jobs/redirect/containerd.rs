@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How many images an error names.
-const NAMED: usize = 3;
+const MAX_NAMED: usize = 3;
 
 pub(super) fn files(moves: &[Move], settings: &Settings<'_>) -> Result<Vec<ConfigFile>, Failure> {
     let mut hosts: BTreeMap<&str, Vec<&Move>> = BTreeMap::new();
@@ -48,11 +48,11 @@ fn path_before(entry: &Move) -> Option<&str> {
 fn cannot_strip(refused: &[&Move], settings: &Settings<'_>) -> Failure {
     let mut names: Vec<String> = refused
         .iter()
-        .take(NAMED)
+        .take(MAX_NAMED)
         .map(|entry| format!("{} is {} in the mirror", entry.source, entry.mirror))
         .collect();
-    if refused.len() > NAMED {
-        names.push(format!("{} more", refused.len() - NAMED));
+    if refused.len() > MAX_NAMED {
+        names.push(format!("{} more", refused.len() - MAX_NAMED));
     }
     let message =
         "containerd cannot use this mirror: it appends the whole source path and cannot strip a prefix";

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// How many images a hint names.
-const NAMED: usize = 3;
+const MAX_NAMED: usize = 3;
 
 /// What is wrong with an image that the chart pulls with these values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,7 +80,7 @@ impl Shortfall<'_> {
 fn sync_hint(images: &[(&Reference, String)], mirror: &MirrorNames) -> String {
     let sync = format!("run `thoras-mirror sync --to {}` with the values that you install with", mirror.root);
     let sources: Vec<_> = images.iter().filter_map(|(image, _)| mirror.source_of(image)).collect();
-    if sources.is_empty() || sources.len() > NAMED {
+    if sources.is_empty() || sources.len() > MAX_NAMED {
         return sync;
     }
     let flags: Vec<String> = sources.iter().map(|source| format!("--add {source}")).collect();

@@ -32,7 +32,7 @@ use crate::{endpoint::bundle::BlobReader, oci::Digest};
 const MAIN_IMAGE: &str = "services";
 
 /// How many repositories are searched for it.
-const MOST_SEARCHED: usize = 1_000;
+const MAX_SEARCHED: usize = 1_000;
 
 /// The storage behind a registry.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Storage {
             Self::Layout(layout) => return layout.chart_prefix(),
             Self::Folder(folder) => folder,
         };
-        let repositories = folder.repositories(MOST_SEARCHED).ok()?;
+        let repositories = folder.repositories(MAX_SEARCHED).ok()?;
         let mut prefixes = repositories.iter().filter_map(|name| match name.as_str() {
             MAIN_IMAGE => Some(String::new()),
             name => name.strip_suffix(MAIN_IMAGE)?.strip_suffix('/').map(|prefix| format!("/{prefix}")),

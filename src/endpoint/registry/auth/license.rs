@@ -24,7 +24,7 @@ pub(super) const VENDOR_SCOPE: &str = "us-east4-docker.pkg.dev/thoras-registry";
 pub(super) const LICENSE_USER: &str = "_json_key_base64";
 
 /// Far longer than any license key.
-pub(super) const LONGEST_LICENSE: usize = 64 * 1024;
+pub(super) const MAX_LICENSE_SIZE: usize = 64 * 1024;
 
 /// The license and the repositories for which it may be used.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ impl License {
     pub fn from_content(content: &str, origin: &str) -> Result<Self, CredentialError> {
         let refused =
             |reason: &str| CredentialError::License { origin: origin.to_owned(), reason: reason.to_owned() };
-        if content.len() > LONGEST_LICENSE {
+        if content.len() > MAX_LICENSE_SIZE {
             return Err(refused("is longer than 64 KiB, so it is not a license key"));
         }
         let text = content.trim_start_matches('\u{feff}').trim();
@@ -222,7 +222,7 @@ mod tests {
             assert!(error.starts_with("the license in license.key ") && error.contains(reason), "{error}");
             assert!(!error.contains("s3cret"), "{error}");
         }
-        assert!(License::from_content(&"x".repeat(LONGEST_LICENSE + 1), "in f").is_err());
+        assert!(License::from_content(&"x".repeat(MAX_LICENSE_SIZE + 1), "in f").is_err());
     }
 
     #[test]

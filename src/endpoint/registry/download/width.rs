@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::limits::PARTS_AT_ONCE;
+use super::super::limits::MAX_CONCURRENT_PARTS;
 
 /// More connections must bring so many times the bytes per second to be worth it, in percent.
 const GAIN_PERCENT: u128 = 125;
@@ -81,10 +81,10 @@ impl Width {
         }
         self.rate = Some(rate);
         self.bytes = 0;
-        if self.connections >= PARTS_AT_ONCE {
+        if self.connections >= MAX_CONCURRENT_PARTS {
             self.is_settled = true;
         } else {
-            self.connections = (self.connections * 2).min(PARTS_AT_ONCE);
+            self.connections = (self.connections * 2).min(MAX_CONCURRENT_PARTS);
             self.ahead = part.saturating_mul(self.connections as u64);
         }
     }

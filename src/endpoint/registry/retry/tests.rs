@@ -67,8 +67,8 @@ fn retry_after_is_honored_in_both_forms_up_to_five_minutes() {
         let retry_after = Some(Duration::from_secs(seconds));
         RegistryError::Refused(Refusal { status: 429, retry_after, ..Refusal::default() })
     };
-    assert_eq!(pause(&asked(300)), Pause::Fixed(LONGEST_RETRY_AFTER));
-    assert_eq!(of_transfer(&asked(300)).unwrap().pause, Pause::Fixed(LONGEST_RETRY_AFTER));
+    assert_eq!(pause(&asked(300)), Pause::Fixed(MAX_RETRY_AFTER));
+    assert_eq!(of_transfer(&asked(300)).unwrap().pause, Pause::Fixed(MAX_RETRY_AFTER));
     assert_eq!(of_transfer(&asked(301)), None, "it fails at once");
     assert!(asked(9000).to_string().ends_with("it asks to wait 2 h 30 min"), "{}", asked(9000));
     let lasting = Refusal { status: 403, retry_after: Some(Duration::from_secs(9000)), ..Refusal::default() };
