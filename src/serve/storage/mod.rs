@@ -26,10 +26,7 @@ use super::{
     names::{RepositoryName, TagName},
     routes::Reference,
 };
-use crate::{endpoint::bundle::BlobReader, oci::Digest};
-
-/// The name of the image that every release of the vendor's chart has.
-const MAIN_IMAGE: &str = "services";
+use crate::{endpoint::bundle::BlobReader, oci::Digest, vendor};
 
 /// How many repositories are searched for it.
 const MAX_SEARCHED: usize = 1_000;
@@ -64,8 +61,10 @@ impl Storage {
         };
         let repositories = folder.repositories(MAX_SEARCHED).ok()?;
         let mut prefixes = repositories.iter().filter_map(|name| match name.as_str() {
-            MAIN_IMAGE => Some(String::new()),
-            name => name.strip_suffix(MAIN_IMAGE)?.strip_suffix('/').map(|prefix| format!("/{prefix}")),
+            vendor::MAIN_IMAGE => Some(String::new()),
+            name => {
+                name.strip_suffix(vendor::MAIN_IMAGE)?.strip_suffix('/').map(|prefix| format!("/{prefix}"))
+            }
         });
         let prefix = prefixes.next()?;
         prefixes.next().is_none().then_some(prefix)

@@ -20,6 +20,7 @@ use crate::{
         options::Names,
         storage::StorageError,
     },
+    vendor,
 };
 
 /// A placeholder for this registry where naming requires a host.
@@ -137,8 +138,8 @@ struct ChartPrefix {
 
 impl ChartPrefix {
     fn new(references: &[ImageReference]) -> Self {
-        let is_vendor = |reference: &ImageReference| reference.repository().is_below(mapping::VENDOR_PREFIX);
-        let vendor = references.iter().any(is_vendor).then(|| mapping::VENDOR_PREFIX.to_owned());
+        let is_vendor = |reference: &ImageReference| reference.repository().is_below(vendor::IMAGE_PREFIX);
+        let vendor = references.iter().any(is_vendor).then(|| vendor::IMAGE_PREFIX.to_owned());
         let source = vendor.or_else(|| mapping::common_prefix(references));
         Self { source, found: BTreeSet::new() }
     }
