@@ -1,4 +1,6 @@
 //! Limits on what a registry can make this client do.
+//!
+//! Limits on content apply to every endpoint: manifests in `oci::manifest`, graphs in `resolve`.
 
 use std::{num::NonZeroU32, time::Duration};
 
