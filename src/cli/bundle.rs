@@ -60,7 +60,7 @@ pub(crate) struct Export {
     #[arg(help_heading = "The bundle", long, short, value_name = "FILE")]
     pub output: PathBuf,
 
-    /// Add a file that says whom to trust: a trusted root (JSON), a public key or certificate (PEM) or a policy (YAML); an
+    /// Add a trust file: a trusted root (JSON), a public key or certificate (PEM), or a policy (YAML); bundle
     /// import uses it only with --trust-bundle (repeatable)
     #[arg(
         help_heading = "The bundle",
@@ -83,7 +83,7 @@ pub(crate) struct Export {
     #[arg(help_heading = "The bundle", hide_short_help = true, long, value_name = "LOCK|BUNDLE|RECEIPT")]
     pub base: Option<PathBuf>,
 
-    /// Refuse a --base with a different id: of the bundle, or of the one that the receipt is for
+    /// Refuse a --base with a different id (the bundle's own, or that of the bundle that the receipt is for)
     #[arg(help_heading = "The bundle", hide_short_help = true, long, value_name = "ID", requires = "base")]
     pub base_id: Option<Digest>,
 

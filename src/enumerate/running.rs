@@ -1,4 +1,4 @@
-//! What a cluster runs: the output of `kubectl get pods -A -o json`.
+//! Reads what a cluster runs from the output of `kubectl get pods -A -o json`.
 //!
 //! Pods name what operators and webhooks added, which no manifest names. Other objects with a pod template (a
 //! `Deployment`, a `CronJob`) count as well, and lists of either. JSON or YAML, one document or several.

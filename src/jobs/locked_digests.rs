@@ -1,4 +1,4 @@
-//! Whether a run can be recorded in a lock that has other destinations: an image has one digest in a lock.
+//! Checks that a run can be recorded in a lock that has other destinations: an image has one digest in a lock.
 //!
 //! The lock is written last. What cannot be recorded fails before any transfer.
 
@@ -57,15 +57,15 @@ impl KeptLock<'_> {
             .into_iter()
             .filter_map(|(image, digest)| {
                 let known = recorded.get(&image).filter(|known| ***known != digest)?;
-                Some(format!("{image} is {digest}, and {known} in the lock"))
+                Some(format!("{image} is {digest}, but {known} in the lock"))
             })
             .collect();
         if differing.is_empty() {
             return Ok(());
         }
         let message = match differing.len() {
-            1 => "an image has another digest than at the other destinations".to_owned(),
-            count => format!("{count} images have other digests than at the other destinations"),
+            1 => "an image has a different digest at the other destinations".to_owned(),
+            count => format!("{count} images have different digests at the other destinations"),
         };
         let more = differing.len().saturating_sub(MAX_NAMED);
         let mut causes: Vec<String> = differing.into_iter().take(MAX_NAMED).collect();

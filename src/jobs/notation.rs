@@ -88,7 +88,7 @@ impl NotationProgram for Notation {
             match tokio::time::timeout(TIMEOUT, verify(&program, question)).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(error)) => NotationAnswer::Failed(format!("notation could not be run: {error}")),
-                Err(_) => NotationAnswer::Failed(format!("notation did not end within {TIMEOUT:?}")),
+                Err(_) => NotationAnswer::Failed(format!("notation did not finish within {TIMEOUT:?}")),
             }
         }
         .boxed()
@@ -123,7 +123,7 @@ async fn verify(program: &Path, question: NotationQuestion<'_>) -> Result<Notati
             drop(stop);
             answer.map_err(unusable)
         }
-        () = serving => Err("the registry on this machine ended".to_owned()),
+        () = serving => Err("the local registry for notation stopped".to_owned()),
     }
 }
 
@@ -226,7 +226,7 @@ fn reason(message: &[u8], image: &str) -> String {
     };
     let why = ["level=error msg=", "Error: ", ""].into_iter().map(after).find(|lines| !lines.is_empty());
     let why = why.unwrap_or_default().join("; ");
-    if why.trim().is_empty() { "it does not say why".to_owned() } else { why }
+    if why.trim().is_empty() { "it gave no reason".to_owned() } else { why }
 }
 
 #[cfg(test)]
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(of(&format!("{logged}{all}")), "authenticity validation failed. Failure reason: expired");
         assert_eq!(of(all), "signature verification failed for the image");
         assert_eq!(of("\u{1b}[31mno\n\n"), "\\u{1b}[31mno");
-        assert_eq!(of(""), "it does not say why");
+        assert_eq!(of(""), "it gave no reason");
         assert!(of(&"x".repeat(5000)).len() <= MAX_LINE_LENGTH);
         assert!(of(&"x\n".repeat(5000)).len() <= MAX_LINES * 3);
     }

@@ -70,7 +70,7 @@ pub(super) fn check_file(required: &RequiredSignature, path: &Path, bytes: &[u8]
     if key.verifies(bytes, &signature) {
         return Ok(());
     }
-    let message = format!("the signature of {} is not one of its bytes by this key", path.display());
+    let message = format!("the signature does not match {} and this key", path.display());
     Err(Failure::new(Kind::Integrity, message).with_hint(
         "copy the file and its signature again from where they were written, or pass the key that belongs to them",
     ))

@@ -1,4 +1,4 @@
-//! Files that say whom to trust, on their way into a bundle and out of it.
+//! Reads trust files for `bundle export`, and takes them from a bundle for `bundle import`.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub(super) const NOT_SIGNED: &str = "the bundle is not signed, so no import will
 pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<TrustFile>, Failure> {
     let refused = |message: String| Failure::new(Kind::Usage, format!("--trust: {message}"));
     if paths.len() > MAX_TRUST_FILES {
-        return Err(refused(format!("a bundle has room for {MAX_TRUST_FILES} files")));
+        return Err(refused(format!("a bundle can hold at most {MAX_TRUST_FILES} trust files")));
     }
     let mut files = Vec::new();
     for path in paths {
@@ -36,7 +36,8 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<TrustFile>, Failure> {
         }
         let kind = TrustFileKind::of(path, &bytes)?;
         let name = path.file_name().and_then(|name| name.to_str()).filter(|name| is_file_name(name));
-        let name = name.ok_or_else(|| refused(format!("{} has no plain file name", path.display())))?;
+        let name =
+            name.ok_or_else(|| refused(format!("the name of {} is not a plain file name", path.display())))?;
         let media_type = kind.media_type().to_owned();
         files.push(TrustFile { name: name.to_owned(), media_type, bytes: bytes.into() });
     }

@@ -37,7 +37,7 @@ pub(crate) enum JoinError {
         found: String,
     },
     /// The shards ran with different options.
-    #[error("shard {index} has another {field} than shard {first}")]
+    #[error("shard {index} has a different {field} than shard {first}")]
     Option {
         /// The shard that differs.
         index: u32,

@@ -150,7 +150,7 @@ fn export_to(args: &cli::Export) -> Result<ExportTo, Failure> {
         }
         if std::io::stdout().is_terminal() {
             return refused(
-                "standard output is a terminal, and a bundle is binary",
+                "standard output is a terminal, but a bundle is binary",
                 "pipe it, for example `| ssh HOST 'cat > thoras.tar'`, or name a file with --output FILE",
             );
         }
@@ -247,7 +247,7 @@ impl Import {
         check_signature_flags(&args.signed, args.trust_bundle, &from)?;
         let destinations = Destinations::new(args.destination)?;
         if destinations.are_several() && args.receipt.is_some() {
-            return Err(usage("--receipt records one destination, and --to names several")
+            return Err(usage("--receipt records one destination, but --to names several")
                 .with_hint("import to each destination by itself, each with its own --receipt"));
         }
         Ok(Self {
@@ -296,7 +296,7 @@ fn check_signature_flags(
     }
     if *from == ImportFrom::Stdin && has_key && signed.signature.is_none() {
         return Err(usage(
-            "--bundle-key needs a signature, and a bundle from standard input has no file beside it",
+            "--bundle-key needs a signature, but a bundle from standard input has no file beside it",
         )
         .with_hint("pass --signature FILE"));
     }

@@ -49,7 +49,7 @@ impl Sync {
         let destinations = Destinations::new(args.destination)?;
         let shard = ShardSettings::new(args.sharding)?;
         if destinations.are_several() && shard.is_some() {
-            return Err(usage("--shard copies to one destination, and --to names several").with_hint(
+            return Err(usage("--shard copies to one destination, but --to names several").with_hint(
                 "run the shards once for each destination: --locked copies the same digests to another one",
             ));
         }

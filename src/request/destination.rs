@@ -90,7 +90,8 @@ pub(super) fn roots(to: &[String]) -> Result<Vec<Root>, Failure> {
         }
     }
     if roots.len() > MAX_DESTINATIONS {
-        let message = format!("{} destinations are too many: at most {MAX_DESTINATIONS}", roots.len());
+        let message =
+            format!("{} destinations are too many: at most {MAX_DESTINATIONS} are supported", roots.len());
         return Err(usage(message).with_hint("run the command once for some of them, then for the others"));
     }
     Ok(roots)
@@ -104,7 +105,7 @@ pub(super) fn root(to: &str) -> Result<Root, Failure> {
         // Not shown: the text before the `@` may be a password.
         usage("--to must not contain `@`: pass a user with --to-username; images keep their own digests")
     } else if to.contains(',') || to.trim().contains(char::is_whitespace) {
-        usage(format!("--to {to} names several registries, and this command takes one"))
+        usage(format!("--to {to} names several registries, but this command takes one"))
     } else if to.contains("://") {
         usage(format!("--to {to} is a URL; expected REGISTRY/PATH"))
     } else if to.rsplit_once('/').is_some_and(|(_, last)| last.contains(':')) {

@@ -1,4 +1,4 @@
-//! Where the settings of a command came from. A variable that was exported long ago, or by a pipeline, decides as much as
+//! Records where the settings of a command came from. A variable that was exported long ago, or by a pipeline, decides as much as
 //! a flag; `-v`, `doctor` and the errors of the command line name it.
 
 use std::{collections::BTreeMap, env};

@@ -1,4 +1,4 @@
-//! `values`: for which mirror, with which login and of which size the chart is installed.
+//! The request of `values`: the mirror, its login, and the size of the installation.
 
 use std::path::PathBuf;
 

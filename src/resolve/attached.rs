@@ -1,4 +1,4 @@
-//! Reads what is attached to the manifests of an image, and to that in turn: signatures, attestations, SBOMs.
+//! Reads the attachments of an image's manifests, and theirs in turn: signatures, attestations, SBOMs.
 //!
 //! A [`Crawl`] receives the digests of the image's manifests while they are still being read, so both together take little
 //! more time than one of them. Manifests are read by digest; one whose `subject` is another manifest is ignored, because a
@@ -90,7 +90,7 @@ enum AttachmentError {
     TooLarge { subject: Digest, size: u64 },
     #[error("more than {MAX_ATTACHED} manifests are attached to it")]
     TooMany,
-    #[error("what is attached to it has attachments of its own, more than {MAX_DEPTH} levels deep")]
+    #[error("its attachments are nested more than {MAX_DEPTH} levels deep")]
     TooDeep,
     #[error("the lock records that it is attached to {subject}, but {}", .reason)]
     NotAsRecorded { subject: Digest, reason: String },
@@ -100,8 +100,7 @@ impl EndpointError for AttachmentError {
     fn remedy(&self, _: &Location) -> Option<String> {
         Some(match self {
             Self::NotAsRecorded { .. } => "run sync without --locked".to_owned(),
-            _ => "copy less of what is attached with --referrers signatures or --referrer-type GLOB, or nothing with \
-                  --referrers none"
+            _ => "copy fewer attachments with --referrers signatures or --referrer-type GLOB, or none with --referrers none"
                 .to_owned(),
         })
     }

@@ -1,4 +1,4 @@
-//! Which connection is served next: at most so many at once, and no address at the expense of the others. No I/O.
+//! Decides which connection is served next: a limited number at once, and no address starves the others. No I/O.
 //!
 //! Connections are accepted before they are admitted, because only an accepted connection shows its address. One
 //! address gets at most three quarters of the slots. A free slot goes to the waiting address that has the fewest. If

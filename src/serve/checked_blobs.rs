@@ -1,4 +1,4 @@
-//! Which blobs of a bundle are known to have their digest.
+//! Remembers which blobs of a bundle have been verified.
 //!
 //! A whole blob is hashed while it is sent. A range of it cannot be, so the blob is read and hashed before its first
 //! range is sent.

@@ -1,4 +1,4 @@
-//! Which image belongs to which shard.
+//! Assigns images to shards.
 //!
 //! Images are joined to groups, and groups are given to shards, the largest first, each to the shard that has least with
 //! it. Images of one repository belong together, because a repository stores each blob once; so do images that share

@@ -1,4 +1,4 @@
-//! Which locks of shards belong together, from their tags alone.
+//! Finds the locks of shards that belong together, from their tags alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 

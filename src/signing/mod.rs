@@ -65,7 +65,7 @@ pub enum KeyError {
     #[error("it is encrypted in an unknown way: expected scrypt and nacl/secretbox, as cosign writes it")]
     Encryption,
     /// An encrypted key without a password.
-    #[error("it is encrypted, and there is no password")]
+    #[error("it is encrypted, but there is no password")]
     NoPassword,
     /// The password does not decrypt it.
     #[error("the password is wrong, or the key is damaged")]

@@ -51,7 +51,7 @@ enum Item {
 
 /// The stream went on without a destination.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("it took no data for {} s, and the other destinations went on without it", .0.as_secs())]
+#[error("it took no data for {} s, and the other destinations continued without it", .0.as_secs())]
 struct LeftBehind(Duration);
 
 impl EndpointError for LeftBehind {}

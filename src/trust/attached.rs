@@ -1,4 +1,4 @@
-//! What is attached to an image, and which of it are signatures.
+//! The attachments of an image, and which of them are signatures.
 
 use std::collections::BTreeMap;
 

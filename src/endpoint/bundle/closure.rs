@@ -1,4 +1,4 @@
-//! Which manifests and blobs a layout needs: everything reachable from its index.
+//! Finds the manifests and blobs that a layout needs: everything reachable from its index.
 //!
 //! Manifests may come in any order, even a child before its parent. Once every referenced manifest is known, so are the
 //! blobs and their sizes.

@@ -1,4 +1,4 @@
-//! Errors about bundles, with hints.
+//! Bundle errors.
 
 mod hints;
 

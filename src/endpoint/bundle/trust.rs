@@ -1,4 +1,4 @@
-//! Files in a bundle that say whom to trust: trusted roots, public keys and policies.
+//! Trust files in a bundle: trusted roots, public keys and policies.
 //!
 //! They are the layers of one OCI artifact without a name in `index.json`, so the signature of the index covers them, and
 //! other tools skip the artifact or copy it as it is. Their blobs come before all others, so that a reader of a pipe has
@@ -145,10 +145,10 @@ impl Head {
         let manifest = self.closure.manifests.get(artifact);
         let manifest = manifest.ok_or_else(|| refused("their manifest is missing or damaged"))?;
         let document: Document = serde_json::from_slice(manifest.bytes())
-            .map_err(|_| refused("their manifest is not one of trust files"))?;
+            .map_err(|_| refused("their manifest does not list trust files"))?;
         let listed = |layer: Layer| {
             let name = layer.annotations.get(TITLE).filter(|name| is_file_name(name)).cloned();
-            let name = name.ok_or_else(|| refused("one of them has no plain file name"))?;
+            let name = name.ok_or_else(|| refused("the name of one is not a plain file name"))?;
             if layer.size > MAX_TRUST_FILE_SIZE {
                 return Err(BundleError::TrustFile { name, reason: "it is too large" });
             }

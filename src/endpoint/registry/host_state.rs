@@ -1,4 +1,4 @@
-//! What all requests to one host share, whatever they are for: the pauses that it asks for, and whether it can be
+//! State that all requests to one host share, whatever they are for: the pauses that it asks for, and whether it can be
 //! reached at all.
 //!
 //! A [`HostState`] belongs to an origin, not to a side or a purpose: registries, token servers and the hosts behind

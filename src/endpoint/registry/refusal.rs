@@ -118,11 +118,11 @@ impl Refusal {
             ),
             400 if self.wants_tls => may_speak_https(registry),
             507 => format!(
-                "{registry} has no space left: free some there, then run the same command again; it resumes"
+                "{registry} is out of disk space: free some there, then run the same command again; it resumes"
             ),
             511 => answers_as_web_page(registry),
             500.. => {
-                format!("look at the log of {registry}, or run the same command again later; it resumes")
+                format!("check the logs of {registry}, or run the same command again later; it resumes")
             }
             _ => return None,
         })

@@ -1,4 +1,4 @@
-//! What is retried at a registry, and when. One function decides; everything that retries asks it.
+//! Decides what is retried at a registry, and when. Everything that retries asks the one function here.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Runs Helm: where, with which environment, and within which bounds.
+//! Runs Helm in a private folder, with a controlled environment and limits.
 
 use std::{fs::Permissions, io, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Stdio};
 

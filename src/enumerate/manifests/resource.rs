@@ -1,4 +1,4 @@
-//! What a document is, and which parts of it may be examined.
+//! Classifies a document, and says which parts of it may be examined.
 
 use serde_json::{Map, Value};
 

@@ -137,7 +137,7 @@ async fn is_present(
 /// anonymous clients for what they hide and for what they lack.
 async fn anonymous(anonymous: &Registries, present: Option<&Mapping>, deadline: &Deadline) -> CheckResult {
     let Some(mapping) = present else {
-        let message = "only an image in the mirror shows whether anonymous pulls are refused";
+        let message = "the mirror has no image to test anonymous pulls with";
         return CheckResult::untested(DoctorCheck::Anonymous, message);
     };
     let registry = mapping.repository.registry();

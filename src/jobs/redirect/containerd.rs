@@ -115,7 +115,7 @@ fn comments(host: &str, settings: &Settings<'_>) -> String {
     let mirror = settings.root.registry();
     let fallback = if settings.fallback {
         format!(
-            "What the mirror lacks is pulled from {host}; thoras-mirror redirect --no-fallback forbids that."
+            "Images missing from the mirror are pulled from {host}; thoras-mirror redirect --no-fallback prevents that."
         )
     } else {
         format!("Nothing is pulled from {host}.")

@@ -41,7 +41,7 @@ pub(super) fn explain(settings: &[Setting], known: &ChartValues, outcome: &mut V
         }
     }
     if outcome.destination.is_some() && !outcome.has_lock {
-        outcome.note("No lock was read, so that the images are in the mirror was not checked.");
+        outcome.note("No lock was read, so it was not checked whether the images are in the mirror.");
     }
     unpinned(outcome);
 }

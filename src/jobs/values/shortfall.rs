@@ -46,7 +46,7 @@ impl Shortfall<'_> {
             Self::NotLocked => format!("{names} {is} not in the lock {lock}"),
             Self::NotConfirmed => format!("{names} {is} not confirmed in the lock {lock}"),
             Self::OtherDigest => {
-                format!("{names} {is} pinned to another digest than the lock {lock} records")
+                format!("{names} {is} pinned to a different digest than the lock {lock} records")
             }
         };
         let mut failure = match images {
@@ -62,8 +62,7 @@ impl Shortfall<'_> {
                  change the chart"
             ),
             Self::LeftOut(_) => {
-                "one value of the chart moves it with the others: mirror it as well, or set its own \
-                                 values to where it is"
+                "one chart value moves it together with the others: mirror it as well, or set its own values to its current location"
                     .to_owned()
             }
             Self::NoSuchName => format!(

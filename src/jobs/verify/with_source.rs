@@ -1,4 +1,4 @@
-//! What each image must be according to the source.
+//! The expectations of `verify` from the source.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What is attached to the images of a run: which of it the destination has, and which must be pushed.
+//! The attachments of a run's images: which of them the destination has, and which must be pushed.
 
 use std::{collections::HashMap, sync::Arc};
 

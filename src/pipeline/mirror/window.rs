@@ -1,4 +1,4 @@
-//! Which images are in progress: a bounded number, so that memory does not depend on the number of images.
+//! Limits how many images are in progress, so that memory does not depend on the number of images.
 //!
 //! The window is large enough to keep every connection busy on a slow link, and to know which images share a blob before
 //! it is copied. Images that hold large manifests take more of it.

@@ -51,7 +51,7 @@ fn read_text(path: &Path) -> Result<String, CredentialError> {
     let mut limited = std::io::Read::take(file, MAX_FILE_SIZE + 1);
     std::io::Read::read_to_string(&mut limited, &mut text).map_err(|error| failed(error.to_string()))?;
     if text.len() as u64 > MAX_FILE_SIZE {
-        return Err(failed("it is longer than 4 MiB, so it is not a file of credentials".to_owned()));
+        return Err(failed("it is larger than 4 MiB, so it is not a credentials file".to_owned()));
     }
     Ok(text)
 }

@@ -1,4 +1,4 @@
-//! How many connections read one blob.
+//! Decides how many connections read one blob.
 
 use std::time::Duration;
 

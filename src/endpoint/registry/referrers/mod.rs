@@ -1,4 +1,4 @@
-//! What is attached to manifests in a registry: signatures, attestations, SBOMs.
+//! The attachments of manifests in a registry: signatures, attestations, SBOMs.
 //!
 //! [`Attachments`] reads and keeps it. `api` asks the referrers API, `support` remembers which repositories have it;
 //! `fallback` reads and writes the indexes that replace it, `index_writer` against other clients, `index` changes their

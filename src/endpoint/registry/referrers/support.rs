@@ -1,4 +1,4 @@
-//! Which repositories of a host have the referrers API.
+//! Remembers which repositories of a host have the referrers API.
 //!
 //! Many registries answer 404 about a manifest that they do not know or to which nothing is attached, so only a refusal
 //! that names the route says that a repository lacks the API. It then counts for all repositories with the same parent:

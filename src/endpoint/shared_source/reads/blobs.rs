@@ -1,4 +1,4 @@
-//! Which destination has, or has begun to read, which blob.
+//! Records which destination has, or has begun to read, which blob.
 
 use std::collections::HashMap;
 

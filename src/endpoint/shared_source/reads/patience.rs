@@ -1,4 +1,4 @@
-//! How long the reads wait for a destination without room.
+//! Decides how long reads wait for a destination without room.
 //!
 //! Transfers that share a machine do not take bytes at exactly the same time: a destination that is fast enough can be
 //! behind for a moment, and reading a blob twice would cost more than a short wait. A slow destination costs the others a

@@ -1,4 +1,4 @@
-//! How far a destination may be behind, and when a read goes on without it.
+//! Limits how far a destination may fall behind, and decides when a read continues without it.
 //!
 //! A destination may be [`WINDOW`] bytes behind, over all blobs. Bytes that are reserved for it are dropped first, the oldest
 //! first. If that does not help, the read waits for it as long as [`Patience`](super::patience::Patience) permits, and then

@@ -27,7 +27,7 @@ pub(in crate::serve) enum PutError {
     #[error("the repository lacks {} of the manifest's blobs or manifests", .0.len())]
     Missing(Vec<Digest>),
     /// The manifest names another size for content that the repository has.
-    #[error("{digest} has {stored} bytes in this repository, and {stated} in the manifest")]
+    #[error("{digest} has {stored} bytes in this repository, but {stated} in the manifest")]
     OtherSize {
         /// The content.
         digest: Digest,
