@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_of_a_name_alone_is_the_current_one() {
+    fn the_folder_of_a_bare_name_is_the_current_folder() {
         assert_eq!(folder_of(Path::new("a.lock")), Path::new("."));
         assert_eq!(folder_of(Path::new("locks/a.lock")), Path::new("locks"));
         assert_eq!(folder_of(Path::new("/a.lock")), Path::new("/"));

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_through_a_file_is_no_new_lock() {
+    fn a_path_through_a_file_is_not_a_new_lock() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = check_replaceable(&file.path().join("a.lock")).unwrap_err();
         assert!(matches!(error, LockError::Unwritable(..)), "{error:?}");

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_typed_flag_is_told_from_a_default() {
+    fn a_typed_flag_is_distinguished_from_a_default() {
         let found = origins(&["bundle", "export", "-o", "x.tar", "--jobs", "3"]);
         assert_eq!(found.0["--jobs"], Origin::Flag);
         assert_eq!(found.0["--output"], Origin::Flag);

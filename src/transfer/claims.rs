@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_without_further_images_is_forgotten_and_says_what_is_lost() {
+    fn a_repository_without_remaining_images_is_forgotten() {
         let claims = Claims::default();
         let other = (Digest::sha256(b"y"), key().1);
         claims.claim(&key()).unwrap().done();

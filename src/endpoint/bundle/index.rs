@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_that_is_none_is_refused() {
+    fn an_invalid_digest_is_refused() {
         let text = r#"{"schemaVersion":2,"manifests":[{"mediaType":"m","digest":"sha256:../x","size":1}]}"#;
         assert!(Index::read(text.as_bytes()).is_err());
         assert!(Index::read(b"[]").is_err());

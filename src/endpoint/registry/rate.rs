@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rate_is_kept_to_five_percent_over_ten_seconds() {
+    async fn a_rate_is_within_five_percent_over_ten_seconds() {
         for per_second in [1_000, 64_000, 1_000_000, 20_000_000, 1_250_000_000] {
             let piece = usize::try_from(per_second / 100).unwrap().min(256 * 1024);
             let pieces = vec![piece; usize::try_from(per_second * 10).unwrap() / piece];

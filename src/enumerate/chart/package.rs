@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_archive_is_refused() {
+    fn a_file_that_is_not_an_archive_is_refused() {
         assert!(without_times(b"no archive").is_err());
         assert!(within(1, vec![0; 2]).is_err());
     }

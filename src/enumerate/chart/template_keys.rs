@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_that_change_values_are_told_from_those_that_read_them() {
+    fn templates_that_change_values_are_distinguished_from_those_that_read_them() {
         for line in [
             r#"{{- $_ := set $ "Values" (mustMergeOverwrite $defaults $.Values) }}"#,
             r#"{{ $_ := set .Values.web "tag" "1" }}"#,

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_and_attributes_are_told_from_images() {
+    fn parts_and_attributes_are_distinguished_from_images() {
         for (key, expected) in [
             ("IMAGE_TAG", Part::Tag),
             ("x.repository", Part::Repository),

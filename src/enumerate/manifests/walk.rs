@@ -217,7 +217,7 @@ impl Walker<'_> {
                 walker.field(key, value, position)
             })?;
         }
-        self.note_hub_alone(object, before);
+        self.note_bare_hub(object, before);
         self.scope = outer;
         Ok(())
     }

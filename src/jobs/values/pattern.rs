@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_value_is_not_taken_for_a_part_of_the_next() {
+    fn an_empty_value_is_not_mistaken_for_part_of_the_next() {
         let pattern = [slot(0, ""), text("/"), slot(1, "team/app"), text(":1")];
         assert_eq!(align(&pattern, "team/app:1"), None);
         // The template's own default.

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_told_from_the_rest() {
+    fn labels_are_distinguished_from_the_rest() {
         let rendering = "metadata:\n  labels:\n    version: a\n  annotations:\n    version: b\nspec:\n  selector:\n    matchLabels:\n      version: c\n  template: d\n";
         assert_eq!(
             labels(rendering),

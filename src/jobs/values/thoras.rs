@@ -353,7 +353,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_license_is_told_from_the_key_of_another_registry() {
+    fn the_license_is_distinguished_from_the_key_of_another_registry() {
         let license = STANDARD.encode(r#"{"project_id": "thoras-registry"}"#);
         let other = STANDARD.encode(r#"{"project_id": "shop"}"#);
         let values =

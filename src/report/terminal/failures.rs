@@ -242,14 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_is_not_said_twice() {
+    fn a_subject_is_not_named_twice() {
         let failure = Failure::new(Kind::Image, "services:4.53.0 is not there");
         let shown = text(&failure, Some("services:4.53.0"), Palette::plain());
         assert_eq!(shown, "error: services:4.53.0 is not there");
     }
 
     #[test]
-    fn a_copy_that_failed_is_not_told_to_copy_again() {
+    fn a_failed_copy_gets_no_hint_to_copy_again() {
         let mut outcome = samples::failed();
         outcome.failure = Some(
             Failure::new(Kind::Image, "the source has no linux/arm64")

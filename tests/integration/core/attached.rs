@@ -356,7 +356,7 @@ fn a_signature_that_appeared_since_the_last_run_is_copied_and_nothing_else() {
 }
 
 #[test]
-fn a_foreign_subject_a_missing_manifest_and_a_loop_are_no_attachments() {
+fn a_foreign_subject_a_missing_manifest_and_a_loop_are_not_attachments() {
     let world = two_tags();
     let root = world.images[0].root.clone();
     world.at_source(|contents, _| {

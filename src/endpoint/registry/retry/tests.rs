@@ -97,7 +97,7 @@ fn an_upload_has_more_attempts_only_if_the_registry_serves_others() {
 }
 
 #[test]
-fn a_damaged_answer_is_requested_once_more() {
+fn a_damaged_answer_is_requested_again() {
     let damaged =
         Cause::from(crate::oci::Mismatch::TooLong { digest: crate::oci::Digest::sha256(b""), expected: 1 });
     assert!(damaged.is_damage());
