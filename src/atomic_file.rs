@@ -20,7 +20,7 @@ use crate::error::without_temporary_name;
 pub(crate) enum Readers {
     /// Only this user.
     Owner,
-    /// Everyone whom the umask permits.
+    /// Everyone that the umask permits.
     Everyone,
 }
 

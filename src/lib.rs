@@ -142,7 +142,7 @@
 //! | follow one more kind of reference | `graph/successors.rs` names it, `resolve.rs` reads it |
 //! | recognize one more kind of signature or SBOM | `oci/attachment_kind.rs`; what is followed and when: `resolve/attached.rs` |
 //! | accept one more kind of signature, or explain why one is rejected | `trust/sigstore/` for the formats, `trust/rejection.rs` for the words |
-//! | change how the program notation is run, or what it gets | `jobs/notation.rs`; whom it must trust: `trust/notation.rs` |
+//! | change how the program notation is run, or what it gets | `jobs/notation.rs`; its trust policy: `trust/notation.rs` |
 //! | add a kind of file to `bundle export --trust` | `trust/files.rs`; how a bundle holds it: `endpoint/bundle/trust.rs` |
 //! | change how signatures and other referrers are found or recorded in a registry | `endpoint/registry/referrers/` |
 //! | change which referrers are pushed, or in which order | `plan.rs` says which, `transfer/attached.rs` in which order |

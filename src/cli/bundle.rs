@@ -209,7 +209,7 @@ pub(crate) struct Import {
 
     /// Require the signatures that the trust files in the bundle ask for: its policy, else its keys; other flags for
     /// signatures win. Needs --bundle-key
-    // No variable decides whom to trust.
+    // No variable decides which signers to trust.
     #[arg(help_heading = REQUIRED_SIGNATURES, hide_short_help = true, long)]
     pub trust_bundle: bool,
 

@@ -27,7 +27,7 @@ pub(crate) struct Export {
     /// A lock, bundle or receipt whose blobs are left out.
     pub(crate) base: Option<Base>,
     pub(crate) signing: Option<Signing>,
-    /// Files for the bundle that say whom to trust.
+    /// Trust files for the bundle.
     pub(crate) trust_files: Vec<PathBuf>,
     /// If images fail, write the bundle without them.
     pub(crate) keep_going: bool,
@@ -292,7 +292,7 @@ fn check_signature_flags(
         return Err(usage(
             "--trust-bundle needs --bundle-key: without a valid signature, anyone could have added trust files to the bundle",
         )
-        .with_hint("pass --bundle-key FILE, or name whom you trust with --verify-key or --verify-policy"));
+        .with_hint("pass --bundle-key FILE, or name the trusted signers with --verify-key or --verify-policy"));
     }
     if *from == ImportFrom::Stdin && has_key && signed.signature.is_none() {
         return Err(usage(

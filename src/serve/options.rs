@@ -1,4 +1,4 @@
-//! Options: what to serve, where, to whom, and the limits for clients.
+//! Options: what to serve, at which address, to which users, and the limits for clients.
 
 use std::{
     fmt,

@@ -108,7 +108,7 @@ impl Gathered {
         self.closure.add_complete(image);
     }
 
-    /// The bytes of `index.json`: the images, then what is attached to them, and whom to trust.
+    /// The bytes of `index.json`: the images, then what is attached to them, and trust files.
     fn index(&self, trust: Option<&TrustArtifact>, lock: Option<&Digest>) -> Vec<u8> {
         // A tag attaches it: as a tag of the same repository.
         let tagged: Vec<(Reference, &Descriptor)> = self
@@ -156,7 +156,7 @@ impl Draft {
         Self::with_trust(gathered, Content::of_lock(lock), absent, None)
     }
 
-    /// The same, from the bytes of the lock, with files that say whom to trust. None of their blobs is left out.
+    /// The same, from the bytes of the lock, with trust files. None of their blobs is left out.
     #[must_use]
     pub(crate) fn with_trust(
         gathered: Gathered,

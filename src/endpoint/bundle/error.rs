@@ -225,13 +225,13 @@ pub enum BundleError {
     /// Its index has other bytes than those that were signed.
     #[error("the signature does not match this bundle and this key")]
     Signature,
-    /// Its files that say whom to trust cannot be read.
+    /// Its trust files cannot be read.
     #[error("the bundle's trust files cannot be read: {reason}")]
     TrustFiles {
         /// Why.
         reason: &'static str,
     },
-    /// One of its files that say whom to trust cannot be used.
+    /// One of its trust files cannot be used.
     #[error("the bundle's trust file {} cannot be used: {reason}", .name.escape_debug())]
     TrustFile {
         /// Its name.

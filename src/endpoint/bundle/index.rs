@@ -65,7 +65,7 @@ pub struct Index {
     pub images: Vec<IndexEntry>,
     /// What is attached to the images: entries without a name, and tags of cosign's older format.
     pub attached: Vec<IndexEntry>,
-    /// Lists of files that say whom to trust.
+    /// Lists of trust files.
     pub(crate) trust: Vec<IndexEntry>,
     /// The digest of the lock, in bundles of this program.
     pub lock: Option<Digest>,

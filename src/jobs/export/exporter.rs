@@ -44,7 +44,7 @@ pub(super) struct Contents {
     pub(super) names: ImportNames,
     /// The blobs that the far side already has.
     pub(super) base: Option<Base>,
-    /// Files that say whom to trust.
+    /// Trust files: public keys, trusted roots and policies.
     pub(super) trust: Option<TrustArtifact>,
 }
 
