@@ -1,4 +1,4 @@
-//! Writes a file under a temporary name beside its place, and renames it: it becomes visible when it is complete and on
+//! Writes a file under a temporary name in the same folder, and renames it: it becomes visible when it is complete and on
 //! disk, or not at all.
 //!
 //! A temporary file is removed if it is not renamed. A killed process leaves it: users that look for such files choose a

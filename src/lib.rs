@@ -2,8 +2,8 @@
 //!
 //! # Using the library
 //!
-//! The program is built on a small library: mirror a list of images between two [endpoints](endpoint), verify them, read a
-//! bundle, run a registry. It prints nothing; [events](event) report progress.
+//! The program is built on a small library: mirror a list of images between two [endpoints](endpoint), verify them,
+//! read a bundle, run a registry. It prints nothing; [events](event) report progress.
 //!
 //! - Open registries with a [`Connector`](endpoint::registry::Connector) and bundles with
 //!   [`Bundle::open`](endpoint::bundle::Bundle::open), or write another [`Source`](endpoint::Source) or
@@ -66,8 +66,8 @@
 //!
 //! # The map
 //!
-//! enumerate → resolve → plan → transfer → confirm → report. A module uses only modules below it; `tests/layering.rs` reads
-//! this table and fails on any other edge.
+//! enumerate → resolve → plan → transfer → confirm → report. A module uses only modules below it; `tests/layering.rs`
+//! reads this table and fails on any other edge.
 //!
 //! | module | what it does |
 //! |---|---|

@@ -229,8 +229,8 @@ pub(crate) struct Import {
     #[command(flatten)]
     pub signed: SignatureArgs,
 
-    /// Write a receipt: what was imported where, when, and with what result; `bundle export --base` reads it. For a single
-    /// --to
+    /// Write a receipt: what was imported where, when, and with what result; `bundle export --base` reads it. For a
+    /// single --to
     #[arg(
         help_heading = "How to import",
         hide_short_help = true,

@@ -13,8 +13,9 @@ use crate::{oci::Digest, output::Format};
 pub(crate) struct ShardArgs {
     /// Copy only part I of N (counted from 0); auto takes them from the engine that runs the machines
     ///
-    /// The lock is pushed below --to instead of written; thoras-mirror lock merge joins the locks of all parts. auto reads
-    /// the variables of a Kubernetes Indexed Job, a Slurm or AWS Batch array, or a parallel job of GitLab or CircleCI.
+    /// The lock is pushed below --to instead of written; thoras-mirror lock merge joins the locks of all parts. auto
+    /// reads the variables of a Kubernetes Indexed Job, a Slurm or AWS Batch array, or a parallel job of GitLab or
+    /// CircleCI.
     #[arg(hide_short_help = true, long, value_name = "I/N", env = "THORAS_MIRROR_SHARD")]
     pub shard: Option<String>,
 

@@ -1,8 +1,8 @@
 //! Reads what is attached to an image at a destination and compares it with what is expected.
 //!
-//! Only expected manifests are compared: further signatures at the destination are no difference. A tag of cosign's older
-//! format holds all signatures of an image in one manifest, with an entry for each, and the destination may have added its
-//! own. Such a tag is compared entry by entry.
+//! Only expected manifests are compared: further signatures at the destination are no difference. A tag of cosign's
+//! older format holds all signatures of an image in one manifest, with an entry for each, and the destination may have
+//! added its own. Such a tag is compared entry by entry.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

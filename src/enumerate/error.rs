@@ -13,7 +13,7 @@ use super::chart::SetError;
 /// What kind of failure it is; the program's exit code follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// What was typed cannot be done.
+    /// The command line asks for something impossible.
     Usage,
     /// What was named cannot be read, or does not hold what it should.
     Input,

@@ -53,7 +53,7 @@ async fn read_file(path: &PathBuf) -> io::Result<Vec<u8>> {
     within_bounds(bytes)
 }
 
-/// Reads standard input on a thread of its own, because it cannot be polled.
+/// Reads standard input on a separate thread, because it cannot be polled.
 pub(super) async fn read_stdin() -> io::Result<Vec<u8>> {
     let read = tokio::task::spawn_blocking(|| {
         let mut bytes = Vec::new();

@@ -70,7 +70,7 @@ pub enum Mentions {
 }
 
 impl fmt::Display for Mentions {
-    /// As it is typed.
+    /// As the user types it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::All => "all",

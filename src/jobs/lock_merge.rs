@@ -18,7 +18,7 @@ use crate::{
 
 /// How many locks are read at once.
 const CONCURRENCY: usize = 8;
-/// How many images are named.
+/// How many images an error names.
 const MAX_NAMED: usize = 5;
 
 pub(crate) async fn run(request: &LockMerge, events: Arc<dyn EventSink>) -> Result<MergeOutcome, Failure> {

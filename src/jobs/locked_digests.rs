@@ -15,7 +15,7 @@ use crate::{
 
 /// How many tags are looked up at once.
 const CONCURRENCY: usize = 16;
-/// How many images are named.
+/// How many images an error names.
 const MAX_NAMED: usize = 5;
 
 /// The lock of a run that keeps other destinations.

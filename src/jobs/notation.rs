@@ -1,5 +1,5 @@
-//! Runs the program `notation` on one signature: a registry on this machine serves the image's manifest and the signature,
-//! and notation reads nothing else.
+//! Runs the program `notation` on one signature: a registry on this machine serves the image's manifest and the
+//! signature, and notation reads nothing else.
 //!
 //! It runs in a private folder with a trust policy made from the user's, and with an environment of its own: it finds no
 //! credential, no configuration and no plugin of the user.
@@ -35,9 +35,9 @@ use crate::{
 const CONCURRENCY: usize = 4;
 /// How long one verification may take. notation may ask whether a certificate was revoked.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// What is kept of notation's complaints, in bytes.
+/// How much of notation's error output is kept, in bytes.
 const MAX_MESSAGE_SIZE: u64 = 64 * 1024;
-/// What is shown of them, in lines and characters.
+/// How much of it is shown, in lines and characters.
 const MAX_LINES: usize = 4;
 const MAX_LINE_LENGTH: usize = 400;
 /// The name of the trust store.

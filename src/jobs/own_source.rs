@@ -14,7 +14,7 @@ use crate::{
     request::RegistrySettings,
 };
 
-/// How many images are named.
+/// How many images an error names.
 const MAX_NAMED: usize = 5;
 
 /// What names the images.
@@ -60,8 +60,8 @@ pub(super) async fn refuse(
     Err(failure.with_hint(hint(&values, root, &named_by, refused.len() == mappings.len(), &first.source)))
 }
 
-/// Fails if two destinations would share a repository, as `--to HOST/a` and `--to HOST/a/b` may: they would overwrite each
-/// other's tags.
+/// Fails if two destinations would share a repository, as `--to HOST/a` and `--to HOST/a/b` may: they would overwrite
+/// each other's tags.
 pub(super) fn refuse_shared_repositories<'a>(
     destinations: impl Iterator<Item = (&'a Root, &'a [Mapping])>,
     registries: &RegistrySettings,

@@ -128,7 +128,7 @@ impl Receipt {
             Some(_) => {}
         }
         let receipt: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        // The lock has checks of its own.
+        // The lock has its own checks.
         let parts: Parts<'_> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         let lock = Lock::from_slice(parts.lock.get().as_bytes())?;
         let is_bound = lock.placement().and_then(|placement| placement.to.as_ref()) == Some(&receipt.to);

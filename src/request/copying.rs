@@ -216,8 +216,8 @@ impl Verify {
         })
     }
 
-    /// The `sync` that repairs one of the mirrors that were compared with their source; `None` if they were compared with a
-    /// lock.
+    /// The `sync` that repairs one of the mirrors that were compared with their source; `None` if they were compared
+    /// with a lock.
     pub(crate) fn sync_from_source(&self, root: &Root) -> Option<Sync> {
         // Without `..`: every new setting needs a decision whether the repair repeats it.
         let Self {

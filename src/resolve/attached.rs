@@ -1,8 +1,8 @@
 //! Reads the attachments of an image's manifests, and theirs in turn: signatures, attestations, SBOMs.
 //!
-//! A [`Crawl`] receives the digests of the image's manifests while they are still being read, so both together take little
-//! more time than one of them. Manifests are read by digest; one whose `subject` is another manifest is ignored, because a
-//! registry may list anything. The registry is asked about each manifest once, so loops end.
+//! A [`Crawl`] receives the digests of the image's manifests while they are still being read, so both together take
+//! little more time than one of them. Manifests are read by digest; one whose `subject` is another manifest is ignored,
+//! because a registry may list anything. The registry is asked about each manifest once, so loops end.
 
 use std::{
     collections::{HashSet, VecDeque},

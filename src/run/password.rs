@@ -34,7 +34,7 @@ pub(super) async fn ask(request: &StoreLogin) -> Result<NewLogin, Failure> {
         let hidden = terminal.without_echo()?;
         let question = format!("Password of {} for {}: ", escape(&username), escape(registry));
         let password = answer(terminal, question, "password").await;
-        // The line break that was typed was not shown either.
+        // The user's line break was not shown either.
         hidden.end_line();
         password?
     };

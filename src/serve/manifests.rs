@@ -104,7 +104,7 @@ impl Registry {
         let permit = Arc::clone(&self.manifest_memory).acquire_many_owned(weight).await;
         let permit = permit.map_err(std::io::Error::other)?;
         self.change(move |folder| {
-            // The thread goes on if the client disconnects.
+            // The thread continues if the client disconnects.
             let _permit = permit;
             store(folder)
         })

@@ -11,7 +11,7 @@ pub(crate) struct ShardSet {
     pub(crate) list: Digest,
     /// The number of shards.
     pub(crate) count: u32,
-    /// Those that are there.
+    /// Those that exist.
     present: BTreeSet<u32>,
 }
 

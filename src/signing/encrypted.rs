@@ -1,5 +1,6 @@
-//! The encrypted format of cosign's private keys (`cosign generate-key-pair`): JSON in PEM, with the key from a password
-//! by scrypt, and the content in a secretbox of `NaCl`. The same format as in the `encrypted` package of `go-securesystemslib`.
+//! The encrypted format of cosign's private keys (`cosign generate-key-pair`): JSON in PEM, with the key from a
+//! password by scrypt, and the content in a secretbox of `NaCl`. The same format as in the `encrypted` package of
+//! `go-securesystemslib`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use crypto_secretbox::{Key, KeyInit as _, Nonce, XSalsa20Poly1305, aead::Aead as _};
@@ -9,9 +10,9 @@ use serde::Deserialize;
 
 use super::KeyError;
 
-/// The most memory that a key may ask for, in bytes: cosign's keys take 64 MiB.
+/// The maximum memory that a key may require, in bytes: cosign's keys take 64 MiB.
 const MAX_MEMORY: u64 = 512 * 1024 * 1024;
-/// The most times that a key may ask to repeat the work.
+/// The maximum number of repetitions that a key may require.
 const MAX_REPETITIONS: u32 = 16;
 
 #[derive(Deserialize)]

@@ -1,7 +1,7 @@
 //! Passes on one stream of blobs, which can be read only once, to several destinations.
 //!
-//! Each destination may be a few MiB behind the stream. If one is further behind, the stream waits for it, because what it
-//! misses cannot be read again, but no longer than [`DESTINATION_TIMEOUT`].
+//! Each destination may be a few MiB behind the stream. If one is further behind, the stream waits for it, because what
+//! it misses cannot be read again, but no longer than [`DESTINATION_TIMEOUT`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
 /// How many bytes a destination may be behind.
 const WINDOW: usize = 8 * 1024 * 1024;
 /// How long the stream waits for a destination that takes nothing, for example a registry that is storing a large blob.
-/// Then it goes on without that destination.
+/// Then it continues without that destination.
 pub(crate) const DESTINATION_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The beginning of a stream that several destinations receive.
@@ -49,7 +49,7 @@ enum Item {
     End,
 }
 
-/// The stream went on without a destination.
+/// The stream continued without a destination.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("it took no data for {} s, and the other destinations continued without it", .0.as_secs())]
 struct LeftBehind(Duration);
@@ -105,7 +105,7 @@ impl FanOut {
                         kept.push(outlet);
                     }
                 }
-                // It has ended by itself, and says why.
+                // It has ended on its own, and says why.
                 Ok(Err(_)) => {}
                 Err(_) => {
                     let location = Location::new(Operation::UploadBlob, Side::Destination, "from the stream");
@@ -296,7 +296,7 @@ mod tests {
         let ((read, slow), ()) = join(join(read(fast, |_| true), slow), fan_out.pass_on(&mut blobs)).await;
         assert_eq!((read.unwrap(), slow), (vec![40 * MIB], 40 * MIB));
         assert!(begun.elapsed() < DESTINATION_TIMEOUT * 7, "{:?}", begun.elapsed());
-        // It had 8 MiB of room, and then the stream went on.
+        // It had 8 MiB of room, and then the stream continued.
         stalled.next_blob().await.unwrap();
         let mut length = 0;
         let error = loop {
@@ -306,7 +306,7 @@ mod tests {
             }
         };
         assert_eq!(length, WINDOW);
-        assert!(error.cause.to_string().contains("went on without it"), "{error}");
+        assert!(error.cause.to_string().contains("continued without it"), "{error}");
         assert_eq!(error.location.side, Side::Destination);
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 const MAX_BYTES: u64 = 48 * 1024 * 1024;
 const BYTES_PER_IMAGE: u64 = 16 * 1024;
 
-/// The most bytes of manifests in a bundle of so many images. A reader holds them all in memory.
+/// The maximum total size of the manifests in a bundle with this many images. A reader holds them all in memory.
 pub(crate) fn most_manifest_bytes(images: usize) -> u64 {
     MAX_BYTES.max((images as u64).saturating_mul(BYTES_PER_IMAGE))
 }

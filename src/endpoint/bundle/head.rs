@@ -27,7 +27,7 @@ use crate::{
 const MAX_LOCK_VALUES: usize = 300_000;
 const LOCK_VALUES_PER_IMAGE: usize = 120;
 
-/// The most values in the lock of a bundle whose index has so many entries.
+/// The maximum number of values in the lock of a bundle whose index has this many entries.
 pub(crate) fn most_lock_values(entries: usize) -> usize {
     MAX_LOCK_VALUES.max(entries.saturating_mul(LOCK_VALUES_PER_IMAGE))
 }

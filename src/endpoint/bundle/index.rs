@@ -20,7 +20,7 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// An annotation of the index itself: the digest of the lock, so that the bundle's id also covers the lock.
 const LOCK_DIGEST: &str = "com.thoras.mirror.lock.digest";
-/// The largest index that is read, in bytes: so many have the most entries with the names that registries have.
+/// The maximum size of an index, in bytes: that of the maximum number of entries with names of typical length.
 pub(crate) const MAX_SIZE: u64 = 32 * 1024 * 1024;
 
 /// The most images in a bundle.
@@ -246,7 +246,7 @@ fn entry(written: &ReadEntry<'_>) -> Result<IndexEntry, BundleError> {
     let reference = names().find_map(|name| full_name(&name.0));
     let label = names().next_back().filter(|_| reference.is_none()).map(|name| name.0.to_string());
     let fields = if reference.is_none() && label.is_none() {
-        // Values of another type are not annotations; such an entry is none of this program's.
+        // Values of another type are not annotations; this program writes no such entry.
         let annotations = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         ReferrerFields { artifact_type: fields.as_ref().map(|text| text.0.to_string()), annotations }
     } else {

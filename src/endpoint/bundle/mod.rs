@@ -11,8 +11,8 @@
 //! # Ok::<(), thoras_mirror::endpoint::bundle::BundleError>(())
 //! ```
 //!
-//! An opened bundle is a [`Source`](super::Source), so [`mirror`](crate::pipeline::mirror()) pushes its images as it would
-//! those of a registry.
+//! An opened bundle is a [`Source`](super::Source), so [`mirror`](crate::pipeline::mirror()) pushes its images as it
+//! would those of a registry.
 //!
 //! # The format
 //!

@@ -151,7 +151,7 @@ impl Capabilities {
         self.redirects_uploads.load(Ordering::Relaxed) && !self.reads_bodies_first.load(Ordering::Relaxed)
     }
 
-    /// A body waited in vain: the registry redirected it only after reading it.
+    /// A body waited for nothing: the registry redirected the request only after reading it.
     pub(super) fn redirected_after_body(&self) {
         self.reads_bodies_first.store(true, Ordering::Relaxed);
     }

@@ -84,7 +84,7 @@ impl Host {
         self.network.rates().of(self.side)
     }
 
-    /// Waits until so many bytes may be exchanged with this side.
+    /// Waits until this many bytes may be exchanged with this side.
     pub(super) async fn take_rate(&self, bytes: usize) {
         if let Some(rate) = self.rate() {
             rate.take(bytes).await;

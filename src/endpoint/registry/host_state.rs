@@ -23,9 +23,9 @@ use super::{
 };
 use crate::endpoint::{lock, retry::Pause};
 
-/// So many successes in a row shorten the next pause by one step.
+/// This many successes in a row shorten the next pause by one step.
 const CALM: u32 = 10;
-/// After so many successes between two pauses, the next pause is shorter: the host refuses some requests, but serves
+/// After this many successes between two pauses, the next pause is shorter: the host refuses some requests, but serves
 /// others, and longer pauses would only slow the run down.
 const PROGRESS: u32 = 3;
 /// A host that answered earlier in the run is tried again after this time.
@@ -152,7 +152,7 @@ mod tests {
         RegistryError::Refused(Refusal { status, retry_after, ..Refusal::default() })
     }
 
-    /// The time that `ready` waits, on a clock that moves by itself.
+    /// The time that `ready` waits, on a clock that advances automatically.
     async fn pause_of(state: &HostState) -> Duration {
         let before = Instant::now();
         state.ready().await;

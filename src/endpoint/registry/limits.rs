@@ -8,8 +8,8 @@ use std::{num::NonZeroU32, time::Duration};
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout for a response's header, and for each piece of its body.
 pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// The slowest transfer, in bytes per second, measured over one [`STALL_TIMEOUT`]. A slower one is abandoned and resumed: dead
-/// connections and overloaded proxies trickle.
+/// The slowest transfer, in bytes per second, measured over one [`STALL_TIMEOUT`]. A slower one is abandoned and
+/// resumed: dead connections and overloaded proxies trickle.
 pub(super) const MIN_BYTES_PER_SECOND: u64 = 1024;
 /// The timeout for the response to a complete upload: the registry may have to move the blob in its storage.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -41,7 +41,7 @@ pub struct Tuning {
     /// The smallest blob, in bytes, whose interrupted upload is resumed, if necessary by a later process. Smaller blobs
     /// are sent again, which is as fast as asking for the progress.
     pub resume_from: u64,
-    /// Save the hash state every so many bytes.
+    /// The number of bytes between saved hash states.
     pub snapshot_every: u64,
     /// How large blobs are read in parts.
     pub parts: Parts,
@@ -76,5 +76,6 @@ pub struct Parts {
 /// How many connections read the parts of one blob, and how many transfers may be in progress at one host for more
 /// connections to start.
 pub(super) const MAX_CONCURRENT_PARTS: usize = 8;
-/// How many parts wait in memory for their turn in the whole run: 14 MiB from registries that are near, 28 MiB from others.
+/// How many parts wait in memory for their turn in the whole run: 14 MiB from registries that are near, 28 MiB from
+/// others.
 pub(super) const PARTS_IN_MEMORY: usize = 7;

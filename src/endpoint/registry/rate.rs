@@ -70,11 +70,11 @@ impl Rate {
         let tokens = usize::try_from(bytes_per_second.get() / PER_SECOND).unwrap_or(usize::MAX).max(1);
         let mut bucket = RateLimiter::builder();
         bucket.initial(0).interval(INTERVAL).refill(tokens);
-        // After a pause, the tokens of two intervals are there: no burst exceeds the rate for long.
+        // After a pause, the bucket holds the tokens of two intervals: no burst exceeds the rate for long.
         Self(Arc::new(bucket.max(tokens.saturating_mul(2)).build()))
     }
 
-    /// Waits until so many bytes may pass.
+    /// Waits until this many bytes may pass.
     pub(super) async fn take(&self, bytes: usize) {
         self.0.acquire(bytes).await;
     }

@@ -1,10 +1,10 @@
 //! How fast requests of each action are sent to one host.
 //!
 //! Two limits apply to an action. The known quotas of a registry apply from the first request on. The other one is
-//! learned: when the registry refuses a request because there are too many, requests of this action are sent at a little
-//! less than the rate at which they were answered, and then slowly faster until the next refusal (additive increase and
-//! multiplicative decrease, with a slow start below the last rate that worked, as TCP has it). Other actions go on. At a
-//! registry that refuses nothing and has no known quota, no request waits.
+//! learned: when the registry refuses a request because there are too many, requests of this action are sent at a
+//! little less than the rate at which they were answered, and then slowly faster until the next refusal (additive
+//! increase and multiplicative decrease, with a slow start below the last rate that worked, as in TCP). Other actions
+//! are not affected. At a registry that refuses nothing and has no known quota, no request waits.
 
 use std::{
     sync::{

@@ -12,7 +12,7 @@ use url::Url;
 use super::{super::EnumerateError, ChartOptions, secrets};
 use crate::error::{escape, withhold_secrets, without_temporary_name};
 
-/// More than any chart renders to.
+/// More than any chart renders, in bytes.
 const MAX_OUTPUT_SIZE: u64 = 256 * 1024 * 1024;
 /// How much of Helm's error message is kept.
 const MAX_MESSAGE_SIZE: u64 = 64 * 1024;

@@ -9,7 +9,7 @@ use std::{iter::Peekable, str::Chars};
 
 use serde_json::{Map, Number, Value};
 
-/// As in Helm: an index beyond this is a slip, and would reserve memory.
+/// As in Helm: a larger index is a mistake, and would reserve memory.
 const MAX_INDEX: usize = 65_536;
 /// As in Helm since 3.11: deeper names are refused.
 const MAX_KEY_DEPTH: usize = 30;

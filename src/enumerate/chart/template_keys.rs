@@ -70,7 +70,8 @@ fn collect_lines(folder: &Path, depth: usize, take: &mut dyn FnMut(&str)) {
     }
 }
 
-/// The lines of a template, with `$disk.size` written out as `$.Values.data.disk.size` after `$disk := .Values.data.disk`.
+/// The lines of a template, with `$disk.size` written out as `$.Values.data.disk.size` after
+/// `$disk := .Values.data.disk`.
 fn without_variables(text: &str) -> Vec<String> {
     let mut variables: BTreeMap<&str, &str> = BTreeMap::new();
     let mut lines = Vec::new();

@@ -17,7 +17,8 @@ use super::{
 };
 
 impl Walker<'_> {
-    /// Records what an object says about all images in it: `hub` and `tag`, also in `global`, and the registry in `global`.
+    /// Records what an object says about all images in it: `hub` and `tag`, also in `global`, and the registry in
+    /// `global`.
     pub(super) fn enter_hub(&mut self, object: &Map<String, Value>) {
         let global = object.get("global").and_then(Value::as_object);
         for object in global.into_iter().chain([object]) {

@@ -1,10 +1,10 @@
 //! Containers and image volumes: what is an image by its position.
 //!
-//! A list called `containers`, `initContainers` or `ephemeralContainers` belongs to a pod spec wherever it
-//! is: below a workload's template, a `CronJob`'s job template, or a pod template inside a custom resource.
-//! In a resource of Kubernetes itself, a malformed image is an error, because the mirror would be incomplete. A missing or
-//! empty image, a placeholder, and anything in a custom resource or in embedded text becomes a [`Note`]: an operator, a
-//! workflow or a sidecar injector fills it in.
+//! A list called `containers`, `initContainers` or `ephemeralContainers` belongs to a pod spec wherever it is: below a
+//! workload's template, a `CronJob`'s job template, or a pod template inside a custom resource. In a resource of
+//! Kubernetes itself, a malformed image is an error, because the mirror would be incomplete. A missing or empty image,
+//! a placeholder, and anything in a custom resource or in embedded text becomes a [`Note`]: an operator, a workflow or
+//! a sidecar injector fills it in.
 
 use serde_json::{Map, Value};
 

@@ -13,7 +13,7 @@ use crate::{
     request::Access,
 };
 
-/// More missing images than these are counted, not named.
+/// How many missing images are named; the others are only counted.
 const MAX_NAMED: usize = 5;
 
 /// Images that the values already take from the mirror, as they do with the output of `values`.
@@ -43,7 +43,7 @@ pub(crate) async fn images(
                 [already_there(installed, &lacking), Some(presence(present.len(), &missing, &lacking))];
             (present.first().copied(), results.into_iter().flatten().collect())
         }
-        // The push was refused as well, which is a problem of its own.
+        // The push was refused as well, which is a separate problem.
         Err(failure) => {
             let message = format!("the mirror cannot be read: {}", failure.message);
             let refused =

@@ -1,7 +1,7 @@
 //! `bundle export`: writes the images to one file, which is read back before it gets its final name.
 //!
-//! [`exporter`] does the work, with the [`manifest_budget`]; [`announce`] and [`blocking`] emit its events; [`base`] reads
-//! what `--base` leaves out; [`import_names`] looks ahead to the import.
+//! [`exporter`] does the work, with the [`manifest_budget`]; [`announce`] and [`blocking`] emit its events; [`base`]
+//! reads what `--base` leaves out; [`import_names`] looks ahead to the import.
 
 mod announce;
 mod base;

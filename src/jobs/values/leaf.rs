@@ -33,7 +33,7 @@ pub(super) struct Leaf {
     pub(super) head: String,
     /// The text that changes.
     pub(super) slot: String,
-    /// Kept behind the slot: the tag of a whole reference.
+    /// Kept after the slot: the tag of a whole reference.
     pub(super) tail: String,
     /// Stands for the slot in a rendering.
     pub(super) marker: String,

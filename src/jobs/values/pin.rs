@@ -1,7 +1,7 @@
 //! Finds the values that pin the images in the mirror to the digests in the lock.
 //!
-//! The value of a tag becomes `TAG@DIGEST`, unless the chart also writes the tag to a label, which cannot hold an `@`. The
-//! value of a digest becomes the digest.
+//! The value of a tag becomes `TAG@DIGEST`, unless the chart also writes the tag to a label, which cannot hold an `@`.
+//! The value of a digest becomes the digest.
 
 use std::collections::BTreeSet;
 

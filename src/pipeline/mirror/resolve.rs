@@ -24,8 +24,8 @@ impl<S: Source, D: Destination> Run<S, D> {
         confirm::survey(&*self.destination, &image.repository, &target, self.options.coverage()).await
     }
 
-    /// Reads the image at the destination and, as soon as its root there is known, the root at the source. The inner error
-    /// is that of the source.
+    /// Reads the image at the destination and, as soon as its root there is known, the root at the source. The inner
+    /// error is that of the source.
     pub(super) async fn survey_and_root(
         &self,
         image: &Mapping,
@@ -200,7 +200,7 @@ pub(super) fn refuse_missing_platforms(graph: &Graph, required: &[Platform]) -> 
     Err(Stopped { problems, ..failure.into() })
 }
 
-/// Warns that so many of an image's foreign layers are skipped.
+/// Warns that `left_out` foreign layers of an image are skipped.
 pub(crate) fn warn_of_foreign_layers(image: &Mapping, left_out: usize, events: &dyn EventSink) {
     if left_out > 0 {
         let message = format!(

@@ -15,7 +15,7 @@ use crate::{graph::Graph, transfer::Rank};
 const IMAGES: usize = 64;
 /// No further image starts while those in progress hold manifests with this many bytes.
 const MANIFEST_BYTES: u64 = 32 * 1024 * 1024;
-/// So many images in a row are ordered by size, the largest first.
+/// The number of consecutive images that are ordered by size, the largest first.
 const ORDERED_BY_SIZE: u64 = 16;
 
 /// The images in progress.

@@ -152,7 +152,7 @@ async fn a_large_upload_resumes_after_the_process_was_killed() {
     crate::support::client::assert_present(&case.image, &serve.address, REPOSITORY).await;
 
     let state = home.path().join(".local/state/thoras-mirror/uploads");
-    assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0, "nothing is left to go on with");
+    assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0, "nothing is left to resume");
     let again = sync(&case, &serve.address, home.path()).run().await.expect_success();
     assert!(serve.uploads().is_empty(), "{again}");
 }

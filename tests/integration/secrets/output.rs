@@ -22,7 +22,7 @@ const USER: &str = "robot";
 const PASSWORD: &str = "pa55>w?rd/s3cret+~ÿ";
 /// A token, as a token server issues it.
 const TOKEN: &str = "dDBrZW4tczNjcmV0/+a.b-c_d==";
-/// How many runs go on at once.
+/// The number of concurrent runs.
 const CONCURRENCY: usize = 4;
 
 /// How a credential is passed.

@@ -6,7 +6,7 @@ use super::assert_hidden;
 use crate::support::process::Mirror;
 
 const SECRET: &str = "pa55word";
-/// How many runs go on at once.
+/// The number of concurrent runs.
 const CONCURRENCY: usize = 16;
 
 /// Registries with a password in them, as users type them by mistake.

@@ -84,7 +84,7 @@ pub fn parse(text: &str, source: &str) -> Result<DockerConfig, CredentialError> 
     }
 }
 
-/// JSON first: its errors are better for a file that is meant to be JSON.
+/// JSON first: its errors are better for a file that should be JSON.
 fn documents(text: &str) -> Result<Vec<Value>, String> {
     match serde_json::from_str(text) {
         Ok(value) => Ok(vec![value]),

@@ -193,7 +193,7 @@ impl Helpers {
     fn command(&self, program: &str, action: &str) -> Command {
         let mut command = Command::new(program);
         command.arg(action).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A process group of its own, so that its child processes can be killed with it.
+        // Its own process group, so that its child processes can be killed with it.
         command.process_group(0);
         withhold_secrets(&mut command);
         if let Some(path) = &self.search_path {

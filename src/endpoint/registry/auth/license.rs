@@ -1,8 +1,8 @@
 //! The vendor's license key as a registry credential.
 //!
 //! The key grants access to one vendor's registry and must never be sent to another. It is bound to a registry and a
-//! path ([`vendor::LICENSE_SCOPE`]) that only the user can change (`--license-for`), and it is never sent to a token server on
-//! another host (see [`super::realm`]).
+//! path ([`vendor::LICENSE_SCOPE`]) that only the user can change (`--license-for`), and it is never sent to a token
+//! server on another host (see [`super::realm`]).
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
@@ -16,7 +16,7 @@ use crate::{
     vendor,
 };
 
-/// Far longer than any license key.
+/// Far larger than any license key, in bytes.
 pub(super) const MAX_LICENSE_SIZE: usize = 64 * 1024;
 
 /// The license and the repositories for which it may be used.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::super::limits::MAX_CONCURRENT_PARTS;
 
-/// More connections must bring so many times the bytes per second to be worth it, in percent.
+/// The throughput that more connections must reach to be worth it, in percent of the previous throughput.
 const GAIN_PERCENT: u128 = 125;
 
 /// Doubles the connections as long as that pays. The first part, over one connection, sets the rate to beat.
@@ -43,7 +43,7 @@ impl Width {
         self.rate.is_none() && !self.is_settled
     }
 
-    /// So many bytes reached the consumer.
+    /// This many bytes reached the consumer.
     pub(super) fn count(&mut self, bytes: u64) {
         if self.ahead > 0 {
             self.ahead = self.ahead.saturating_sub(bytes);
@@ -96,7 +96,7 @@ mod tests {
 
     const PART: u64 = 1000;
 
-    /// The connections after each part, where `rate` says how many parts a second so many connections bring.
+    /// The connections after each part, where `rate` gives the parts per second for a number of connections.
     async fn widths(waits: bool, rate: impl Fn(usize) -> u64) -> Vec<usize> {
         let mut width = Width::default();
         let mut seen = Vec::new();

@@ -48,7 +48,7 @@ const MAX_WRITES: u32 = 12;
 const MIN_PAUSE: Duration = Duration::from_millis(200);
 /// How many times longer the pause is than reading and writing the index took.
 const PAUSE_FACTOR: u32 = 4;
-/// Other writers need one moment each: backoff grows no further than after so many writes.
+/// The pause stops growing after this many writes, because each of the other writers needs only a moment.
 const MAX_BACKOFF: u32 = 3;
 
 /// Writes the index of one subject.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// The time that every destination has at the start.
 const INITIAL: Duration = Duration::from_millis(100);
-/// This fraction of the run's time is added: one part in so many.
+/// The time grows by this fraction of the run's time.
 const RUN_FRACTION: u32 = 20;
 /// The longest single wait.
 const MAX_WAIT: Duration = Duration::from_millis(500);

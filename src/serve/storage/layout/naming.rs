@@ -39,7 +39,8 @@ pub(super) fn nameless(index: &IndexDocument<'_>) -> Result<Vec<RootManifest>, S
     images.map(|entry| Ok(root(entry?))).collect()
 }
 
-/// The repositories of the images, except those that are `attached` to others without a name of their own: by the requested names, else as the bundle was exported.
+/// The repositories of the images, except those that are `attached` to others without a name of their own: by the
+/// requested names, else as the bundle was exported.
 pub(super) fn repositories(
     index: &IndexDocument<'_>,
     placement: Option<&Placement>,
