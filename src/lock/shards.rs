@@ -326,7 +326,7 @@ mod tests {
             join(vec![shard(0, 2, &["a:1"], &all), second], &all).unwrap_err().to_string()
         };
         let platforms = with(|lock| lock.platforms.clear());
-        assert_eq!(platforms, "shard 1 has another list of platforms than shard 0");
+        assert_eq!(platforms, "shard 1 has a different list of platforms than shard 0");
         assert!(with(|lock| lock.foreign_layers = true).contains("foreign layers"));
         assert!(with(|lock| lock.destinations[0].source_prefix = Some("x.io".to_owned())).contains("naming"));
         let size = with(|lock| lock.blobs.values_mut().for_each(|size| *size += 1));
