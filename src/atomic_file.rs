@@ -1,4 +1,4 @@
-//! Writes a file under a temporary name beside its place, and renames it: it becomes visible when it is complete and on
+//! Writes a file under a temporary name in the same folder, and renames it: it becomes visible when it is complete and on
 //! disk, or not at all.
 //!
 //! A temporary file is removed if it is not renamed. A killed process leaves it: users that look for such files choose a
@@ -20,7 +20,7 @@ use crate::error::without_temporary_name;
 pub(crate) enum Readers {
     /// Only this user.
     Owner,
-    /// Everyone whom the umask permits.
+    /// Everyone that the umask permits.
     Everyone,
 }
 
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_of_a_name_alone_is_the_current_one() {
+    fn the_folder_of_a_bare_name_is_the_current_folder() {
         assert_eq!(folder_of(Path::new("a.lock")), Path::new("."));
         assert_eq!(folder_of(Path::new("locks/a.lock")), Path::new("locks"));
         assert_eq!(folder_of(Path::new("/a.lock")), Path::new("/"));

@@ -23,8 +23,8 @@ use crate::{
 };
 
 /// How many blobs of one image are checked concurrently.
-const CHECKED_AT_ONCE: usize = 16;
-const READ_AT_ONCE: usize = 4;
+const CONCURRENT_CHECKS: usize = 16;
+const CONCURRENT_READS: usize = 4;
 
 /// How closely a destination is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +36,15 @@ pub enum Level {
     Blobs,
     /// Every byte of every blob, hashed.
     Bytes,
+}
+
+/// What of an image a check covers.
+#[derive(Debug, Clone, Copy)]
+pub struct Coverage {
+    /// How closely it is read.
+    pub level: Level,
+    /// Whether its foreign layers must exist as well.
+    pub foreign_layers: ForeignLayers,
 }
 
 impl fmt::Display for Level {
@@ -133,10 +142,9 @@ pub async fn survey<S: Source>(
     destination: &S,
     repository: &Repository,
     target: &Target,
-    level: Level,
-    foreign_layers: ForeignLayers,
+    coverage: Coverage,
 ) -> Result<Survey, Error> {
-    survey_partially(destination, repository, target, level, foreign_layers).await?.complete()
+    survey_partially(destination, repository, target, coverage).await?.complete()
 }
 
 /// Like [`survey`], but keeps the results if some blobs could not be checked.
@@ -144,11 +152,10 @@ pub(crate) async fn survey_partially<S: Source>(
     destination: &S,
     repository: &Repository,
     target: &Target,
-    level: Level,
-    foreign_layers: ForeignLayers,
+    coverage: Coverage,
 ) -> Result<Survey, Error> {
     match read_root(destination, repository, target).await? {
-        Ok(root) => survey_root(destination, repository, root, level, foreign_layers).await,
+        Ok(root) => survey_root(destination, repository, root, coverage).await,
         Err(survey) => Ok(survey),
     }
 }
@@ -171,14 +178,13 @@ pub(crate) async fn survey_root<S: Source>(
     destination: &S,
     repository: &Repository,
     root: RawManifest,
-    level: Level,
-    foreign_layers: ForeignLayers,
+    coverage: Coverage,
 ) -> Result<Survey, Error> {
     let graph = resolve::survey(destination, repository, root).await?;
-    let graph = graph.with_foreign_layers(foreign_layers);
+    let graph = graph.with_foreign_layers(coverage.foreign_layers);
     let mut problems = manifest_problems(&graph);
     let (mut unread, mut found_bytes) = (None, 0_u64);
-    for (size, checked) in check_blobs(destination, repository, &graph, level).await {
+    for (size, checked) in check_blobs(destination, repository, &graph, coverage.level).await {
         match checked {
             Ok(None) => found_bytes = found_bytes.saturating_add(size),
             Ok(Some(problem)) => problems.push(problem),
@@ -249,8 +255,8 @@ async fn check_blobs<S: Source>(
 ) -> Vec<(u64, Result<Option<Problem>, Error>)> {
     let at_once = match level {
         Level::Platforms => return Vec::new(),
-        Level::Blobs => CHECKED_AT_ONCE,
-        Level::Bytes => READ_AT_ONCE,
+        Level::Blobs => CONCURRENT_CHECKS,
+        Level::Bytes => CONCURRENT_READS,
     };
     let blobs: Vec<Descriptor> = graph.blobs().into_iter().cloned().collect();
     stream::iter(blobs)

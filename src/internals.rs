@@ -28,7 +28,7 @@ pub mod bundle {
 }
 
 pub mod confirm {
-    pub use crate::confirm::{Expected, problems_of, survey};
+    pub use crate::confirm::{Coverage, Expected, problems_of, survey};
 }
 
 pub mod enumerate {

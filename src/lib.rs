@@ -2,8 +2,8 @@
 //!
 //! # Using the library
 //!
-//! The program is built on a small library: mirror a list of images between two [endpoints](endpoint), verify them, read a
-//! bundle, run a registry. It prints nothing; [events](event) report progress.
+//! The program is built on a small library: mirror a list of images between two [endpoints](endpoint), verify them,
+//! read a bundle, run a registry. It prints nothing; [events](event) report progress.
 //!
 //! - Open registries with a [`Connector`](endpoint::registry::Connector) and bundles with
 //!   [`Bundle::open`](endpoint::bundle::Bundle::open), or write another [`Source`](endpoint::Source) or
@@ -66,8 +66,8 @@
 //!
 //! # The map
 //!
-//! enumerate → resolve → plan → transfer → confirm → report. A module uses only modules below it; `tests/layering.rs` reads
-//! this table and fails on any other edge.
+//! enumerate → resolve → plan → transfer → confirm → report. A module uses only modules below it; `tests/layering.rs`
+//! reads this table and fails on any other edge.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -89,17 +89,18 @@
 //! | [`event`] | what happens while a job runs |
 //! | [`outcome`] | what happened to each image |
 //! | [`output`] | output formats and verbosity |
-//! | [`quota`] | how many requests registries permit |
+//! | [`quota`] | the quotas of registries: how many requests they allow |
 //! | [`units`] | sizes, counts and times for people |
-//! | [`trust`] | whether the signatures attached to an image satisfy the user's policy: no requests |
+//! | [`trust`] | decides whether the signatures of an image satisfy the user's policy: no requests |
 //! | [`graph`] | what a manifest references, and what an image consists of |
 //! | [`waiver`] | which image may lack which platform |
-//! | [`problem`] | what can be wrong with an image or a bundle, and what to do about it |
+//! | [`problem`] | problems of an image or a bundle, and their remedies |
 //! | [`signing`] | signatures of files, as cosign makes and checks them |
 //! | [`atomic_file`] | writes a file completely or not at all |
 //! | [`error`] | a failure as the user sees it, and its exit code |
-//! | [`shard`] | which image belongs to which of several machines |
+//! | [`shard`] | divides images between several machines |
 //! | [`oci`] | references, digests, platforms, media types, verified reading: no I/O |
+//! | [`vendor`] | what is built in about the vendor: the default chart, its registry, its platforms |
 //!
 //! # The invariants
 //!
@@ -126,6 +127,8 @@
 //! | task | file |
 //! |---|---|
 //! | add a flag | the command's file in `cli/` (`cli/mod.rs` lists them), or `cli/shared.rs` for several commands; then its type in `request/` |
+//! | change the built-in chart, vendor registry or platforms | `vendor.rs`; what the values of its chart mean: `jobs/values/facts.rs` |
+//! | change the default of a flag | its `default_value` in `cli/`; of `--jobs` `pipeline/mirror.rs`, of `--retries` `endpoint/retry.rs`, of timeouts `endpoint/registry/limits.rs` |
 //! | refuse a flag that has no effect beside another | `request/ineffective.rs` |
 //! | say which environment variable decided a setting | `request/origins.rs` |
 //! | repeat a flag in the printed repair command | `request/repair_command.rs`; it does not compile until a new setting is handled |
@@ -139,18 +142,22 @@
 //! | follow one more kind of reference | `graph/successors.rs` names it, `resolve.rs` reads it |
 //! | recognize one more kind of signature or SBOM | `oci/attachment_kind.rs`; what is followed and when: `resolve/attached.rs` |
 //! | accept one more kind of signature, or explain why one is rejected | `trust/sigstore/` for the formats, `trust/rejection.rs` for the words |
-//! | change how the program notation is run, or what it gets | `jobs/notation.rs`; whom it must trust: `trust/notation.rs` |
+//! | change how the program notation is run, or what it gets | `jobs/notation.rs`; its trust policy: `trust/notation.rs` |
 //! | add a kind of file to `bundle export --trust` | `trust/files.rs`; how a bundle holds it: `endpoint/bundle/trust.rs` |
 //! | change how signatures and other referrers are found or recorded in a registry | `endpoint/registry/referrers/` |
 //! | change which referrers are pushed, or in which order | `plan.rs` says which, `transfer/attached.rs` in which order |
 //! | change what is retried | `endpoint/registry/retry.rs`; how often and after which pause: `endpoint/retry.rs` |
 //! | explain one more error of a registry | `endpoint/registry/error.rs` for the message and the hint, `endpoint/cause.rs` for those that bundles share |
 //! | handle a quirk of one registry | `endpoint/registry/capabilities.rs` for what one answer says about all later requests, `endpoint/registry/message_text.rs` if only a text tells |
+//! | refuse or skip an image for one more reason | `pipeline/mirror/resolve.rs`, before anything of it is copied |
+//! | add an exit code | `Kind` and `exit` in `error.rs`; each error type decides its kind: `endpoint/registry/refusal.rs` for answers of registries |
 //! | change how many images are in progress, or which comes first | `pipeline/mirror/window.rs`, `transfer/queue.rs` |
 //! | change what several destinations share, or when one is left behind | `endpoint/shared_source/`, `endpoint/shared_source/reads/room.rs` for the latter; from standard input: `transfer/fan_out.rs` |
 //! | add the quota of a registry | `QUOTAS` in `quota.rs`: a dry run counts it, a run keeps to it |
 //! | change how a run adapts to a registry that throttles an action | `endpoint/registry/throttle.rs` |
 //! | limit bytes per second | `endpoint/registry/rate.rs` |
+//! | change a timeout or another limit | `endpoint/registry/limits.rs`; for the size of manifests `oci/manifest.rs`, for the number of manifests in an image `resolve.rs` |
+//! | change when a blob is uploaded in chunks, or their size | `endpoint/registry/capabilities.rs`; how they are sent: `endpoint/registry/upload/chunks.rs` |
 //! | change when several connections read one blob | `endpoint/registry/download/width.rs` for the rule, `parts.rs` beside it for the parts |
 //! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `endpoint/registry/pace.rs` for the rule |
 //! | look for credentials in one more place | `endpoint/registry/auth/environment.rs`; which of several wins: `credentials.rs` beside it |
@@ -175,11 +182,11 @@
 //!   claims in [`transfer`]; if the copy fails, one of them takes over.
 //! - [`confirm::survey`] reads a destination for three purposes: it tells `sync` what is there, confirms what was pushed,
 //!   and does all of `verify`. Manifests that it has read are not read from the source again.
-//! - What is [attached](graph::Attached) to an image is asked for as soon as a digest is known, while the image is read. The
-//!   destination is asked only about manifests to which something is attached.
+//! - [Attachments](graph::Attached) of an image are requested as soon as a digest is known, while the image is read. The
+//!   destination is asked only about manifests that have attachments.
 //! - Several destinations have a pipeline each, which run concurrently ([`pipeline`]). They share one source
-//!   ([`endpoint::shared_source`]): it reads each manifest and each blob once, keeps at most 8 MiB for a destination that is
-//!   behind, and never waits long for one.
+//!   ([`endpoint::shared_source`]): it reads each manifest and each blob once, buffers at most 8 MiB for a
+//!   destination that falls behind, and never waits long for one.
 //! - The pipeline that fills a mirror also writes bundles, in two passes: the first, against [`endpoint::empty`], learns
 //!   every size; the second copies the blobs, and takes the manifests from the first ([`endpoint::pinned`]).
 
@@ -214,6 +221,7 @@ mod signing;
 mod transfer;
 mod trust;
 mod units;
+mod vendor;
 pub mod waiver;
 
 #[doc(hidden)]

@@ -1,4 +1,4 @@
-//! What registries permit: how many requests of an action in how much time.
+//! The quotas of registries: how many requests of an action they allow per second, minute or hour.
 //!
 //! A dry run tells how long a run takes at least because of them ([`crate::outcome`]). A run sends no more than that from
 //! its first request on ([`crate::endpoint::registry`]).

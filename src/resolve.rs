@@ -29,15 +29,15 @@ use crate::{
 };
 
 /// The maximum nesting depth of indexes.
-const DEEPEST: usize = 8;
+const MAX_DEPTH: usize = 8;
 /// The maximum number of manifests of one image.
-const MOST_MANIFESTS: usize = 2000;
+const MAX_MANIFESTS: usize = 2000;
 /// How many manifests of one image are read concurrently.
-const AT_ONCE: usize = 8;
+const CONCURRENCY: usize = 8;
 /// The largest config that is read to learn a platform, in bytes.
-const LARGEST_CONFIG: u64 = 8 * 1024 * 1024;
+const MAX_CONFIG_SIZE: u64 = 8 * 1024 * 1024;
 /// The largest config that is kept in memory, in bytes. Real configs have a few thousand bytes.
-const LARGEST_KEPT: u64 = 64 * 1024;
+const MAX_KEPT_SIZE: u64 = 64 * 1024;
 
 /// How a graph is read.
 struct Reader<'a, S> {
@@ -153,7 +153,7 @@ impl<'a, S: Source> Reader<'a, S> {
         announce(&root_digest);
         let node = self.opened(&descriptor, root);
         let mut level = vec![(descriptor, Some(node))];
-        for _ in 0..=DEEPEST {
+        for _ in 0..=MAX_DEPTH {
             let wanted =
                 walk.take(std::mem::take(&mut level), |descriptor, error| self.invalid(descriptor, error))?;
             if wanted.is_empty() {
@@ -165,13 +165,13 @@ impl<'a, S: Source> Reader<'a, S> {
             }
             level = stream::iter(wanted)
                 .map(|child| self.read_child(child))
-                .buffered(AT_ONCE)
+                .buffered(CONCURRENCY)
                 .try_collect()
                 .await?;
         }
         if !level.is_empty() {
             let error =
-                ManifestError::Unreadable(format!("indexes are nested more than {DEEPEST} levels deep"));
+                ManifestError::Unreadable(format!("indexes are nested more than {MAX_DEPTH} levels deep"));
             let at = format!("{repository}@{root_digest}");
             return Err(Error::new(Operation::ReadManifest, endpoint.side(), at, error));
         }
@@ -273,10 +273,10 @@ impl Walk {
     }
 
     fn check_bounds<S: Source>(&self, endpoint: &S, repository: &Repository) -> Result<(), Error> {
-        if self.asked.len() <= MOST_MANIFESTS {
+        if self.asked.len() <= MAX_MANIFESTS {
             return Ok(());
         }
-        let error = ManifestError::Unreadable(format!("the image has more than {MOST_MANIFESTS} manifests"));
+        let error = ManifestError::Unreadable(format!("the image has more than {MAX_MANIFESTS} manifests"));
         Err(Error::new(Operation::ReadManifest, endpoint.side(), repository.to_string(), error))
     }
 
@@ -325,7 +325,7 @@ impl<S: Source> Reader<'_, S> {
                         Err(error) => return Err(error),
                     };
                     let platform = platform_of(&bytes);
-                    if config.size <= LARGEST_KEPT || self.keep == ManifestBytes::All {
+                    if config.size <= MAX_KEPT_SIZE || self.keep == ManifestBytes::All {
                         graph.configs.insert(config.digest.clone(), bytes);
                     }
                     platform
@@ -341,7 +341,7 @@ impl<S: Source> Reader<'_, S> {
     /// A config's bytes; `None` when it is missing or not an image's config.
     async fn read_config(&self, config: &Descriptor) -> Result<Option<Bytes>, Error> {
         let Self { endpoint, repository, .. } = self;
-        if config.size > LARGEST_CONFIG || !config.media_type.is_image_config() {
+        if config.size > MAX_CONFIG_SIZE || !config.media_type.is_image_config() {
             return Ok(None);
         }
         if let Some(bytes) = config.inline.bytes().filter(|_| self.uses_inline_data) {

@@ -60,7 +60,7 @@ pub(crate) struct Export {
     #[arg(help_heading = "The bundle", long, short, value_name = "FILE")]
     pub output: PathBuf,
 
-    /// Add a file that says whom to trust: a trusted root (JSON), a public key or certificate (PEM) or a policy (YAML); an
+    /// Add a trust file: a trusted root (JSON), a public key or certificate (PEM), or a policy (YAML); bundle
     /// import uses it only with --trust-bundle (repeatable)
     #[arg(
         help_heading = "The bundle",
@@ -83,7 +83,7 @@ pub(crate) struct Export {
     #[arg(help_heading = "The bundle", hide_short_help = true, long, value_name = "LOCK|BUNDLE|RECEIPT")]
     pub base: Option<PathBuf>,
 
-    /// Refuse a --base with a different id: of the bundle, or of the one that the receipt is for
+    /// Refuse a --base with a different id (the bundle's own, or that of the bundle that the receipt is for)
     #[arg(help_heading = "The bundle", hide_short_help = true, long, value_name = "ID", requires = "base")]
     pub base_id: Option<Digest>,
 
@@ -209,7 +209,7 @@ pub(crate) struct Import {
 
     /// Require the signatures that the trust files in the bundle ask for: its policy, else its keys; other flags for
     /// signatures win. Needs --bundle-key
-    // No variable decides whom to trust.
+    // No variable decides which signers to trust.
     #[arg(help_heading = REQUIRED_SIGNATURES, hide_short_help = true, long)]
     pub trust_bundle: bool,
 
@@ -229,8 +229,8 @@ pub(crate) struct Import {
     #[command(flatten)]
     pub signed: SignatureArgs,
 
-    /// Write a receipt: what was imported where, when, and with what result; `bundle export --base` reads it. For a single
-    /// --to
+    /// Write a receipt: what was imported where, when, and with what result; `bundle export --base` reads it. For a
+    /// single --to
     #[arg(
         help_heading = "How to import",
         hide_short_help = true,

@@ -165,7 +165,7 @@ pub(crate) struct Verify {
 
     /// The mirror (repeatable)
     ///
-    /// With a lock, some of its destinations [default: all of them].
+    /// With a lock, one or more of its destinations [default: all].
     ///
     /// --to-username is for this registry.
     ///
@@ -237,7 +237,7 @@ pub(crate) struct Inspect {
     #[arg(help_heading = "What to show", value_name = "IMAGE", required = true)]
     pub images: Vec<String>,
 
-    /// Print the manifest byte for byte as the registry has it, and ignore --output
+    /// Print the manifest exactly as the registry stores it, and ignore --output
     #[arg(help_heading = "What to show", long)]
     pub raw: bool,
 

@@ -49,7 +49,7 @@ pub(super) const SERVE: &str = "\
 Examples:
   Serve a folder on this machine:
     thoras-mirror serve ./registry
-  Serve a bundle to every machine in the network:
+  Serve a bundle to every machine on the network:
     thoras-mirror serve thoras.tar --listen 0.0.0.0:5000 --tls-cert tls.crt --tls-key tls.key
   Require a login; only one user may push:
     thoras-mirror serve ./registry --htpasswd users --push-user ci";
@@ -137,7 +137,7 @@ pub(super) const PULL_SECRET: &str = "\
 Examples:
   With the login that sync would use:
     thoras-mirror pull-secret --to registry.example.com/thoras | kubectl apply -f -
-  With a login that may only pull:
+  With a pull-only login:
     pass mirror/puller | thoras-mirror pull-secret --to registry.example.com --to-username puller --to-password-stdin --write secret.yaml
   For the vendor's registry:
     thoras-mirror pull-secret --vendor --license license.key | kubectl apply -f -";
@@ -146,7 +146,7 @@ pub(super) const RUNNING: &str = "\
 Examples:
   Compare what the cluster runs with the lock:
     kubectl get pods -A -o json | thoras-mirror running -
-  Mirror what runs there as well:
+  Also mirror what runs there:
     kubectl get pods -n thoras -o json > pods.json
     thoras-mirror sync --to registry.example.com/thoras --add-running pods.json
 
@@ -161,7 +161,7 @@ Examples:
 
 Which names each format can redirect:
   containerd     --naming full, or any naming that keeps the whole source path: it cannot strip a prefix
-  crio, idms     every naming, unless two tags of one source repository are in two repositories of the mirror
+  crio, idms     any naming, unless two tags of one source repository are in different repositories of the mirror
   kyverno        the same";
 
 #[cfg(test)]

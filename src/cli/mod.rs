@@ -44,8 +44,8 @@ pub(crate) use self::{
     serve::{Serve, ServeAccess},
     shard::{LockCommand, LockMerge, ShardArgs},
     shared::{
-        CopyArgs, DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, DestinationsArgs, FilterArgs, LoginArgs,
-        NamingArgs, OutputArgs, PlatformArgs, ReferrerArgs, SelectionArgs,
+        CopyArgs, DEFAULT_LOCK, DestinationArgs, DestinationsArgs, FilterArgs, LoginArgs, NamingArgs,
+        OutputArgs, PlatformArgs, ReferrerArgs, SelectionArgs,
     },
     signatures::{REQUIRED_SIGNATURES, SignatureArgs, SigningArgs, TrustArgs},
     values::{PullArgs, SizeArgs, Storage, Values},
@@ -194,7 +194,7 @@ pub(crate) enum Command {
     Sync(Box<Sync>),
     /// Read the mirror and compare it with the lock, or with the source
     Verify(Box<Verify>),
-    /// Print Helm values that make the chart pull everything from the mirror
+    /// Print the Helm values that make the chart pull everything from the mirror
     #[command(
         mut_arg("to_username", values::describe_username),
         mut_arg("to_password_stdin", values::describe_password)
@@ -205,9 +205,9 @@ pub(crate) enum Command {
     /// Carry images across an air gap in a single file (an OCI image layout)
     #[command(subcommand, after_long_help = examples::BUNDLE)]
     Bundle(Bundle),
-    /// Write the images to one file: bundle export
+    /// Write the images to one file, like bundle export
     Export(Box<Export>),
-    /// Copy the images of a bundle into a registry: bundle import
+    /// Copy the images of a bundle into a registry, like bundle import
     Import(Box<Import>),
     /// Check everything before a long run: helm, credentials, push rights, TLS
     Doctor(Box<Doctor>),

@@ -27,7 +27,7 @@ pub(crate) struct RegistryArgs {
 
     /// A Docker configuration or Kubernetes Secret
     ///
-    /// Its credentials are for the registries that it names.
+    /// Each credential is sent only to the registry that it names.
     #[arg(
         long,
         value_name = "FILE",
@@ -98,7 +98,7 @@ pub(crate) struct ConnectionArgs {
     )]
     pub insecure: Vec<String>,
 
-    /// Retry a request that failed for a temporary reason at most this many times [default: 4]
+    /// Retry transient failures at most this many times [default: 4]
     #[arg(hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_RETRIES", value_parser = clap::value_parser!(u16).range(0..=100))]
     pub retries: Option<u16>,
 
@@ -119,9 +119,9 @@ pub(crate) struct ConnectionArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registries")]
 pub(crate) struct RateArgs {
-    /// Exchange at most this many bytes per second with each side, such as 20MB/s
+    /// Limit the transfer rate on each side, such as 20MB/s
     ///
-    /// All connections of the run to that side share it. KB, MB and GB are decimal, KiB, MiB and GiB binary.
+    /// All connections to that side share it. KB, MB and GB are decimal, KiB, MiB and GiB binary.
     #[arg(id = "limit_rate", hide_short_help = true, long = "limit-rate", value_name = "RATE", env = "THORAS_MIRROR_LIMIT_RATE", value_parser = parse_rate)]
     pub both: Option<NonZeroU64>,
 
@@ -135,7 +135,7 @@ pub(crate) struct RateArgs {
 }
 
 /// The smallest rate, in bytes per second. A slower transfer would never end.
-const SMALLEST_RATE: u64 = 1000;
+const MIN_RATE: u64 = 1000;
 
 /// Reads bytes per second.
 fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
@@ -143,7 +143,7 @@ fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
     let bytes = units::parse_bytes(size.strip_suffix("/s").unwrap_or(size))
         .map_err(|reason| format!("{reason}: expected bytes per second, such as 20MB/s or 512KiB/s"))?;
     match NonZeroU64::new(bytes) {
-        Some(rate) if rate.get() >= SMALLEST_RATE => Ok(rate),
+        Some(rate) if rate.get() >= MIN_RATE => Ok(rate),
         _ => Err("the smallest rate is 1KB/s".to_owned()),
     }
 }

@@ -13,8 +13,9 @@ use crate::{oci::Digest, output::Format};
 pub(crate) struct ShardArgs {
     /// Copy only part I of N (counted from 0); auto takes them from the engine that runs the machines
     ///
-    /// The lock is pushed below --to instead of written; thoras-mirror lock merge joins the locks of all parts. auto reads
-    /// the variables of a Kubernetes Indexed Job, a Slurm or AWS Batch array, or a parallel job of GitLab or CircleCI.
+    /// The lock is pushed below --to instead of written; thoras-mirror lock merge joins the locks of all parts. auto
+    /// reads the variables of a Kubernetes Indexed Job, a Slurm or AWS Batch array, or a parallel job of GitLab or
+    /// CircleCI.
     #[arg(hide_short_help = true, long, value_name = "I/N", env = "THORAS_MIRROR_SHARD")]
     pub shard: Option<String>,
 
@@ -42,25 +43,25 @@ pub(crate) struct LockMerge {
     /// The mirror: --to of the sync
     ///
     /// --to-username is for this registry.
-    #[arg(help_heading = "What to join", long, value_name = "REGISTRY/PATH", env = variable::TO)]
+    #[arg(help_heading = "Locks", long, value_name = "REGISTRY/PATH", env = variable::TO)]
     pub from: String,
 
     /// The lock file to write
     ///
     /// In every other command but bundle export, -o is the output format; here that is --format.
-    #[arg(help_heading = "What to join", long, short, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
+    #[arg(help_heading = "Locks", long, short, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
     pub output: PathBuf,
 
     /// The list of images, if the mirror has the locks of several: the digest that sync printed
-    #[arg(help_heading = "What to join", long, value_name = "DIGEST")]
+    #[arg(help_heading = "Locks", long, value_name = "DIGEST")]
     pub list: Option<Digest>,
 
     /// The number of parts, if the list was divided in several ways
-    #[arg(help_heading = "What to join", hide_short_help = true, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(help_heading = "Locks", hide_short_help = true, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub shards: Option<u32>,
 
     /// Output format
-    #[arg(help_heading = "What to join", long, value_parser = choice(FORMATS), env = variable::OUTPUT, default_value_t = Format::Table)]
+    #[arg(help_heading = "Locks", long, value_parser = choice(FORMATS), env = variable::OUTPUT, default_value_t = Format::Table)]
     pub format: Format,
 
     /// How to log in there.

@@ -14,11 +14,9 @@ use crate::{
     graph::Referrers,
     oci::{Naming, Platform, Repository},
     output::Format,
+    vendor,
     waiver::Waiver,
 };
-
-/// The platforms that every image must have unless `--platform` is passed: those that the vendor supports. Sorted.
-pub(crate) const DEFAULT_PLATFORMS: [&str; 2] = ["linux/amd64", "linux/arm64"];
 
 /// The default of `--lock`.
 pub(crate) const DEFAULT_LOCK: &str = "thoras-mirror.lock";
@@ -69,7 +67,7 @@ pub(crate) struct CopyArgs {
     #[arg(hide_short_help = true, long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
     pub check: CheckLevel,
 
-    /// Fail an image whose tag points to another digest at the destination, instead of moving the tag
+    /// Fail an image whose tag points to a different digest at the destination, instead of moving the tag
     #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
     pub no_overwrite: bool,
 
@@ -77,14 +75,14 @@ pub(crate) struct CopyArgs {
     #[arg(hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
     pub jobs: Option<u16>,
 
-    /// Start no more images after the first failure, at each destination
+    /// After the first failure at a destination, start no more images there
     #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new())]
     pub fail_fast: bool,
 }
 
 /// Which signatures, attestations and SBOMs.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What is attached to images")]
+#[command(next_help_heading = "Signatures and other attachments")]
 pub(crate) struct ReferrerArgs {
     /// Which signatures, attestations and other attached manifests to include
     #[arg(hide_short_help = true, long, value_name = "WHICH", value_parser = choice(REFERRERS), default_value_t = Referrers::All, env = "THORAS_MIRROR_REFERRERS")]
@@ -103,7 +101,7 @@ pub(crate) struct ReferrerArgs {
 
 /// Which images.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Which images")]
+#[command(next_help_heading = "Image selection")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub(crate) struct SelectionArgs {
     /// Images to use instead of a chart's
@@ -241,7 +239,7 @@ pub(crate) struct SelectionArgs {
 
 /// Which of the images that were found.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Which images")]
+#[command(next_help_heading = "Image selection")]
 pub(crate) struct FilterArgs {
     /// Keep only images that match a glob such as '*services*' (repeatable)
     ///
@@ -259,7 +257,7 @@ pub(crate) struct FilterArgs {
 
 /// Where images go.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Where to")]
+#[command(next_help_heading = "Destination")]
 pub(crate) struct DestinationArgs {
     /// The registry and path to mirror to
     #[arg(hide_short_help = true, long, value_name = "REGISTRY/PATH", env = variable::TO)]
@@ -276,7 +274,7 @@ pub(crate) struct DestinationArgs {
 
 /// Where images go, to one or several places.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Where to", mut_arg("to_username", describe_username))]
+#[command(next_help_heading = "Destination", mut_arg("to_username", describe_username))]
 pub(crate) struct DestinationsArgs {
     /// The registry and path to mirror to (repeatable: every blob is read once)
     #[arg(hide_short_help = true, long, value_name = "REGISTRY/PATH", env = variable::TO, required = true)]
@@ -301,7 +299,7 @@ pub(super) fn describe_username(arg: Arg) -> Arg {
 
 /// How images are named at the destination.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Where to")]
+#[command(next_help_heading = "Destination")]
 pub(crate) struct NamingArgs {
     /// How images are named at the destination [default: as recorded in the lock or bundle, else relative]
     #[arg(hide_short_help = true, long, value_parser = choice(NAMINGS), env = "THORAS_MIRROR_NAMING")]
@@ -322,7 +320,7 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "NAME", env = variable::TO_USERNAME, value_parser = NonEmptyStringValueParser::new())]
     pub to_username: Option<String>,
 
-    /// Read its password from standard input
+    /// Read the password of --to-username from standard input
     ///
     /// Or set THORAS_MIRROR_TO_PASSWORD.
     #[arg(long, requires = "to_username")]
@@ -340,7 +338,7 @@ pub(crate) struct PlatformArgs {
         value_parser = Platform::parse_typed,
         env = "THORAS_MIRROR_PLATFORM",
         value_delimiter = ',',
-        default_values = DEFAULT_PLATFORMS
+        default_values = vendor::PLATFORMS
     )]
     pub platform: Vec<Platform>,
 

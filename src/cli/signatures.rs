@@ -45,7 +45,7 @@ pub(crate) struct TrustArgs {
     #[arg(hide_short_help = true, long)]
     pub insecure_ignore_sct: bool,
 
-    /// Which authorities and logs to trust [default: those of the public Sigstore instance]
+    /// The authorities and logs to trust [default: those of the public Sigstore instance]
     ///
     /// The file that cosign trusted-root create writes.
     ///
@@ -54,7 +54,7 @@ pub(crate) struct TrustArgs {
     #[arg(hide_short_help = true, long, value_name = "FILE", verbatim_doc_comment)]
     pub trusted_root: Option<PathBuf>,
 
-    /// A file that says which images need whose signature, by cosign or (with notation on PATH) of the Notary Project
+    /// A policy file: which images need which signatures, by cosign or (with notation on PATH) of the Notary Project
     #[arg(hide_short_help = true, long, value_name = "FILE", env = "THORAS_MIRROR_VERIFY_POLICY")]
     pub verify_policy: Option<PathBuf>,
 }

@@ -43,7 +43,7 @@ pub(crate) struct Values {
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
 
-    /// Overwrite the file of --write
+    /// Replace the --write file if it exists
     #[arg(hide_short_help = true, long, requires = "write")]
     pub force: bool,
 
@@ -121,7 +121,7 @@ const LOGIN_HEADING: &str = "How the cluster logs in (Thoras chart)";
 #[derive(Debug, Args)]
 #[command(next_help_heading = LOGIN_HEADING)]
 pub(crate) struct PullArgs {
-    /// The pull secret that exists in the cluster
+    /// An existing pull secret in the cluster
     // `request` refuses --to-username and --license beside it: a login in the environment is for `sync`.
     #[arg(long, value_name = "NAME", conflicts_with = "license")]
     pub pull_secret: Option<String>,
@@ -156,7 +156,7 @@ pub(crate) enum Storage {
 pub(crate) struct SizeArgs {
     /// How many workloads Thoras will manage
     ///
-    /// Decides the storage's size and the number of forecast workers.
+    /// Determines the storage size and the number of forecast workers.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub workloads: Option<u32>,
 
@@ -168,7 +168,7 @@ pub(crate) struct SizeArgs {
     #[arg(hide_possible_values = true, long, value_name = "KIND")]
     pub storage: Option<Storage>,
 
-    /// The storage's size, such as 100Gi
+    /// The storage size, such as 100Gi
     #[arg(long, value_name = "SIZE")]
     pub storage_size: Option<String>,
 

@@ -1,19 +1,19 @@
 //! Reads what is attached to an image at a destination and compares it with what is expected.
 //!
-//! Only expected manifests are compared: further signatures at the destination are no difference. A tag of cosign's older
-//! format holds all signatures of an image in one manifest, with an entry for each, and the destination may have added its
-//! own. Such a tag is compared entry by entry.
+//! Only expected manifests are compared: further signatures at the destination are no difference. A tag of cosign's
+//! older format holds all signatures of an image in one manifest, with an entry for each, and the destination may have
+//! added its own. Such a tag is compared entry by entry.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use futures::{TryStreamExt, stream::FuturesOrdered};
 use serde::Deserialize;
 
-use super::{Level, check_blobs};
+use super::{Coverage, check_blobs};
 use crate::{
     endpoint::{Cause, Error, Source},
     error::hide_repeated,
-    graph::{AttachedCounts, AttachedManifest, ForeignLayers, Graph},
+    graph::{AttachedCounts, AttachedManifest, Graph},
     oci::{
         Attachment, AttachmentKind, Digest, Link, RawManifest, Repository, Target, attachment_kind::describe,
     },
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How many requests about attached manifests of one image run concurrently.
-const AT_ONCE: usize = 16;
+const CONCURRENCY: usize = 16;
 
 /// The state of one attached manifest at a destination.
 #[derive(Debug)]
@@ -89,13 +89,13 @@ pub(crate) async fn attached<S: Source>(
     repository: &Repository,
     wanted: &[AttachedManifest],
     bytes: &HashMap<Digest, RawManifest>,
-    (level, foreign_layers): (Level, ForeignLayers),
+    coverage: Coverage,
 ) -> Result<Vec<AttachedState>, Error> {
     let subjects: HashSet<&Digest> = wanted.iter().map(|wanted| &wanted.subject).collect();
     let mut listed = HashMap::with_capacity(subjects.len());
     let mut listings = FuturesOrdered::new();
     for subject in subjects {
-        if listings.len() >= AT_ONCE {
+        if listings.len() >= CONCURRENCY {
             listed.extend(listings.try_next().await?);
         }
         let listing =
@@ -105,12 +105,12 @@ pub(crate) async fn attached<S: Source>(
     while let Some(listing) = listings.try_next().await? {
         listed.extend([listing]);
     }
-    let comparison = Comparison { destination, repository, listed: &listed, bytes, level, foreign_layers };
+    let comparison = Comparison { destination, repository, listed: &listed, bytes, coverage };
     let mut states = Vec::with_capacity(wanted.len());
     // Comparisons that have not started take no memory: an image may have thousands of attached manifests.
     let mut comparisons = FuturesOrdered::new();
     for wanted in wanted {
-        if comparisons.len() >= AT_ONCE {
+        if comparisons.len() >= CONCURRENCY {
             states.extend(comparisons.try_next().await?);
         }
         comparisons.push_back(comparison.state(wanted));
@@ -146,8 +146,7 @@ struct Comparison<'a, S> {
     repository: &'a Repository,
     listed: &'a HashMap<&'a Digest, Listing>,
     bytes: &'a HashMap<Digest, RawManifest>,
-    level: Level,
-    foreign_layers: ForeignLayers,
+    coverage: Coverage,
 }
 
 impl<S: Source> Comparison<'_, S> {
@@ -182,7 +181,7 @@ impl<S: Source> Comparison<'_, S> {
 
     /// The manifest and what is below it, and what is wrong with that. `None` if the manifest is missing or unusable.
     async fn read(&self, digest: &Digest) -> Result<(Option<Graph>, Vec<Problem>), Error> {
-        let Self { destination, repository, level, foreign_layers, .. } = *self;
+        let Self { destination, repository, coverage, .. } = *self;
         let root = match destination.manifest(repository, &Target::Digest(digest.clone())).await {
             Ok(Some(root)) => root,
             Ok(None) => return Ok((None, Vec::new())),
@@ -193,9 +192,9 @@ impl<S: Source> Comparison<'_, S> {
             }
         };
         let graph = resolve::survey_manifests(destination, repository, root).await?;
-        let graph = graph.with_foreign_layers(foreign_layers);
+        let graph = graph.with_foreign_layers(coverage.foreign_layers);
         let mut problems = super::manifest_problems(&graph);
-        for (_, checked) in check_blobs(destination, repository, &graph, level).await {
+        for (_, checked) in check_blobs(destination, repository, &graph, coverage.level).await {
             problems.extend(checked?);
         }
         Ok((Some(graph), problems))

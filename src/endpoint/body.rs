@@ -40,7 +40,7 @@ pub struct Start {
     pub hashed: Snapshot,
     /// How many bytes the receiver has.
     pub received: u64,
-    /// Take a snapshot every so many bytes; `None` for no snapshots.
+    /// The number of bytes between snapshots; `None` for no snapshots.
     pub snapshot_every: Option<u64>,
 }
 

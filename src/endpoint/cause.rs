@@ -83,7 +83,7 @@ impl fmt::Display for Unavailable {
         formatter.write_str(match self {
             Self::NotFound => "the source has no such image",
             Self::Denied => "the source denies access to it",
-            Self::UnknownHost => "the name of its host does not resolve",
+            Self::UnknownHost => "its host name does not resolve",
         })
     }
 }

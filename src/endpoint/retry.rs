@@ -24,7 +24,7 @@ pub(crate) fn set_retries(retries: u16) {
 /// second time the source is wrong.
 pub(crate) const DAMAGED_ATTEMPTS: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// How to retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Pause {
 /// Jitter between half of a bound and all of it. The bound doubles with every failed attempt. `random` is in
 /// `0..=u32::MAX`.
 fn backoff(failed: u32, random: u32) -> Duration {
-    let bound = FIRST_PAUSE.saturating_mul(1 << failed.saturating_sub(1).min(10)).min(LONGEST_PAUSE);
+    let bound = FIRST_PAUSE.saturating_mul(1 << failed.saturating_sub(1).min(10)).min(MAX_PAUSE);
     let share = f64::from(random) / f64::from(u32::MAX);
     bound.mul_f64(0.5 + share / 2.0)
 }
@@ -87,15 +87,15 @@ mod tests {
     fn pauses_double_and_stay_bounded() {
         assert_eq!(backoff(1, u32::MAX), FIRST_PAUSE);
         assert_eq!(backoff(3, u32::MAX), FIRST_PAUSE * 4);
-        assert_eq!(backoff(40, u32::MAX), LONGEST_PAUSE);
+        assert_eq!(backoff(40, u32::MAX), MAX_PAUSE);
         assert_eq!(backoff(3, 0), FIRST_PAUSE * 2, "the floor grows as well");
-        assert_eq!(backoff(40, 0), LONGEST_PAUSE / 2);
+        assert_eq!(backoff(40, 0), MAX_PAUSE / 2);
     }
 
     #[test]
     fn only_backoff_depends_on_the_attempt() {
         assert_eq!(Pause::None.duration(4), Duration::ZERO);
-        assert_eq!(Pause::Fixed(LONGEST_PAUSE * 2).duration(1), LONGEST_PAUSE * 2);
+        assert_eq!(Pause::Fixed(MAX_PAUSE * 2).duration(1), MAX_PAUSE * 2);
         assert!(Pause::Backoff.duration(1) >= FIRST_PAUSE / 2);
         assert!(Pause::Fixed(Duration::ZERO).duration(1) >= FIRST_PAUSE / 2, "it does not hammer");
     }

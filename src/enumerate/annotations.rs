@@ -14,7 +14,7 @@ use super::{ImageUse, Note, NoteKind, image::ImageSet};
 const KEYS: [&str; 3] = ["artifacthub.io/images", "helm.sh/images", "images"];
 
 /// At most this many references are listed in one note.
-const MOST_LISTED: usize = 5;
+const MAX_LISTED: usize = 5;
 
 /// An image that an annotation lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,8 +64,8 @@ pub(super) fn compare(chart: &str, annotated: &[AnnotatedImage], images: &ImageS
         .map(ToString::to_string)
         .collect();
     if let (Some(first), false) = (annotated.first(), unlisted.is_empty()) {
-        let shown = unlisted.get(..MOST_LISTED).unwrap_or(&unlisted).join(", ");
-        let more = unlisted.len().saturating_sub(MOST_LISTED);
+        let shown = unlisted.get(..MAX_LISTED).unwrap_or(&unlisted).join(", ");
+        let more = unlisted.len().saturating_sub(MAX_LISTED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let count = match unlisted.len() {
             1 => "1 of the images found is".to_owned(),

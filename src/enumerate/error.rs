@@ -1,4 +1,4 @@
-//! Why images could not be enumerated.
+//! Errors of finding images, with hints.
 
 use std::{io, path::PathBuf};
 
@@ -13,7 +13,7 @@ use super::chart::SetError;
 /// What kind of failure it is; the program's exit code follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// What was typed cannot be done.
+    /// The command line asks for something impossible.
     Usage,
     /// What was named cannot be read, or does not hold what it should.
     Input,
@@ -44,7 +44,7 @@ pub enum EnumerateError {
         source: ReferenceError,
     },
     /// The chart's version was given twice, differently.
-    #[error("the chart's reference names `{}`, and --chart-version `{}`", .named.escape_debug(), .version.escape_debug())]
+    #[error("the chart's reference names `{}`, but --chart-version is `{}`", .named.escape_debug(), .version.escape_debug())]
     ChartVersionTwice {
         /// The tag or digest in the reference.
         named: String,
@@ -76,7 +76,7 @@ pub enum EnumerateError {
         reason: String,
     },
     /// Helm is not installed.
-    #[error("`{}` was not found, and rendering a chart requires Helm", .program.display())]
+    #[error("`{}` was not found; rendering a chart requires Helm", .program.display())]
     HelmMissing {
         /// The program that was looked up.
         program: PathBuf,
@@ -201,7 +201,7 @@ pub enum EnumerateError {
         source: globset::Error,
     },
     /// The chart was requested, but the images do not come from a chart.
-    #[error("--with-chart needs a chart, and the images come from {}", .from.escape_debug())]
+    #[error("--with-chart needs a chart, but the images come from {}", .from.escape_debug())]
     NoChart {
         /// What names the images.
         from: String,

@@ -207,7 +207,7 @@ impl ImageSet {
         self.entry(reference, written).uses.extend(found_at);
     }
 
-    /// Adds what was asked for beside the images of a chart.
+    /// Adds the requested images to those of a chart.
     pub(super) fn add_extra(&mut self, reference: Reference, written: &str) {
         self.entry(reference, written).added = true;
     }

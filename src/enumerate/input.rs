@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt as _;
 use super::EnumerateError;
 
 /// More than any rendering: the largest public chart renders to a few megabytes.
-const LARGEST_INPUT: u64 = 256 * 1024 * 1024;
+const MAX_INPUT_SIZE: u64 = 256 * 1024 * 1024;
 
 /// A file, or standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,22 +49,22 @@ impl Input {
 
 async fn read_file(path: &PathBuf) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    tokio::fs::File::open(path).await?.take(LARGEST_INPUT + 1).read_to_end(&mut bytes).await?;
+    tokio::fs::File::open(path).await?.take(MAX_INPUT_SIZE + 1).read_to_end(&mut bytes).await?;
     within_bounds(bytes)
 }
 
-/// Reads standard input on a thread of its own, because it cannot be polled.
+/// Reads standard input on a separate thread, because it cannot be polled.
 pub(super) async fn read_stdin() -> io::Result<Vec<u8>> {
     let read = tokio::task::spawn_blocking(|| {
         let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(io::stdin().lock(), LARGEST_INPUT + 1), &mut bytes)?;
+        io::Read::read_to_end(&mut io::Read::take(io::stdin().lock(), MAX_INPUT_SIZE + 1), &mut bytes)?;
         Ok::<_, io::Error>(bytes)
     });
     within_bounds(read.await.map_err(io::Error::other)??)
 }
 
 fn within_bounds(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
-    if bytes.len() as u64 > LARGEST_INPUT {
+    if bytes.len() as u64 > MAX_INPUT_SIZE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 256 MiB"));
     }
     Ok(bytes)

@@ -1,4 +1,4 @@
-//! What to copy: the images that a chart, a rendered manifest or a list names.
+//! Finds what to copy: the images that a chart, a rendered manifest or a list names.
 //!
 //! [`enumerate`] turns a [`Selection`] (what was asked for) into an [`Enumeration`] (the images, each with
 //! every place that names it). Manifests are read as YAML, never as lines: [`manifests`] collects what is an image by
@@ -26,8 +26,8 @@ pub use self::{
 };
 pub(crate) use self::{
     chart::{
-        ChartPackage, ChartSession, DEFAULT_CHART, DEFAULT_REPOSITORY, LighterChart, Precedence, ValueKey,
-        fetch_published, package_chart, values_naming,
+        ChartPackage, ChartSession, LighterChart, Precedence, ValueKey, fetch_published, package_chart,
+        values_naming,
     },
     filter::Filter,
     image::{Image, ImageUse, WrittenUse},
@@ -70,7 +70,7 @@ pub enum Mentions {
 }
 
 impl fmt::Display for Mentions {
-    /// As it is typed.
+    /// As the user types it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::All => "all",

@@ -1,4 +1,4 @@
-//! What a cluster runs: the output of `kubectl get pods -A -o json`.
+//! Reads what a cluster runs from the output of `kubectl get pods -A -o json`.
 //!
 //! Pods name what operators and webhooks added, which no manifest names. Other objects with a pod template (a
 //! `Deployment`, a `CronJob`) count as well, and lists of either. JSON or YAML, one document or several.
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How deep a pod template can be in an object.
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// The lists of containers in a pod's spec, and those of their states in its status.
 const CONTAINERS: [(&str, &str); 3] = [
@@ -104,7 +104,7 @@ fn object(value: &Value, kind_of_list: &str, found: &mut Vec<RunningContainer>) 
         pod_spec(spec, value.get("status").unwrap_or(&Value::Null), "spec", &owner, found);
         return;
     }
-    templates(value, "", DEEPEST, &owner, found);
+    templates(value, "", MAX_DEPTH, &owner, found);
 }
 
 /// Finds pod templates below any field.

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_login_is_hidden_wherever_it_stands() {
+    fn a_login_is_hidden_wherever_it_occurs() {
         for (text, shown) in [
             ("--repo https://u:p@a.example/x: no", "--repo https://***@a.example/x: no"),
             ("`u:p/q@[::1]:5000`: no", "`***@[::1]:5000`: no"),

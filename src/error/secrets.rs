@@ -16,12 +16,12 @@ use tokio::process::Command;
 /// Replaces a secret.
 const HIDDEN: &str = "[redacted]";
 /// Shorter texts occur by chance. In bytes.
-const SHORTEST: usize = 6;
+const MIN_LENGTH: usize = 6;
 /// A text of letters in one case may be a word of the output, unless it is this long. In bytes.
-const LONGEST_WORD: usize = 12;
+const MAX_WORD_LENGTH: usize = 12;
 
 /// A shorter word is hidden only if it is not part of another. In bytes.
-const SHORTEST_PART: usize = 6;
+const MIN_PART_LENGTH: usize = 6;
 
 /// What is known.
 #[derive(Default)]
@@ -43,7 +43,7 @@ pub(crate) fn remember_secret(secret: &str) {
         });
         // No word of the output.
         let encoded = BASE64_STANDARD.encode(secret);
-        if secret.len() >= SHORTEST {
+        if secret.len() >= MIN_LENGTH {
             remember_secret(encoded.trim_end_matches('='));
         }
         return;
@@ -96,7 +96,7 @@ pub(crate) fn hide_repeated(text: &str) -> String {
 }
 
 fn hide_word(text: &str, word: &str) -> String {
-    if word.len() >= SHORTEST_PART {
+    if word.len() >= MIN_PART_LENGTH {
         return text.replace(word, HIDDEN);
     }
     let mut shown = String::with_capacity(text.len());
@@ -143,7 +143,7 @@ fn is_distinct(secret: &str) -> bool {
     let is_lower = |character: char| character.is_ascii_lowercase();
     let is_upper = |character: char| character.is_ascii_uppercase();
     let is_word = is_word(secret, is_lower) || is_word(secret, is_upper);
-    secret.len() >= if is_word { LONGEST_WORD } else { SHORTEST }
+    secret.len() >= if is_word { MAX_WORD_LENGTH } else { MIN_LENGTH }
 }
 
 fn in_url(text: &str) -> String {

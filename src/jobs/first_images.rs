@@ -1,4 +1,4 @@
-//! The image that a shared blob counts for.
+//! Decides which image a shared blob counts for.
 
 use std::{collections::HashMap, sync::Arc};
 

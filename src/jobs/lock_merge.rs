@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// How many locks are read at once.
-const AT_ONCE: usize = 8;
-/// How many images are named.
-const NAMED: usize = 5;
+const CONCURRENCY: usize = 8;
+/// How many images an error names.
+const MAX_NAMED: usize = 5;
 
 pub(crate) async fn run(request: &LockMerge, events: Arc<dyn EventSink>) -> Result<MergeOutcome, Failure> {
     let LockMerge { root, output, list, shards, login, registries } = request;
@@ -78,7 +78,7 @@ async fn read_all(
         Ok((shard.index, lock, list))
     };
     let read: Vec<(u32, Lock, ImageList)> =
-        stream::iter(set.shards()).map(read).buffered(AT_ONCE).try_collect().await?;
+        stream::iter(set.shards()).map(read).buffered(CONCURRENCY).try_collect().await?;
     let list = read.first().map_or_else(|| ImageList::new([]), |(_, _, list)| list.clone());
     Ok((read.into_iter().map(|(index, lock, _)| (index, lock)).collect(), list))
 }
@@ -108,8 +108,8 @@ fn not_confirmed(images: &[(Reference, u32)], count: u32) -> Option<Failure> {
         1 => "an image is not confirmed".to_owned(),
         several => format!("{several} images are not confirmed"),
     };
-    let named = images.iter().take(NAMED).map(|(image, shard)| format!("{image} (shard {shard})"));
-    let more = images.len().saturating_sub(NAMED);
+    let named = images.iter().take(MAX_NAMED).map(|(image, shard)| format!("{image} (shard {shard})"));
+    let more = images.len().saturating_sub(MAX_NAMED);
     let causes = named.chain((more > 0).then(|| format!("{more} more"))).collect();
     let again = format!("run these shards of {count} again, then merge again: {}", ranges(&shards));
     Some(Failure { causes, ..Failure::new(Kind::Image, message) }.with_hint(again))

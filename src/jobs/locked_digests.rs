@@ -1,4 +1,4 @@
-//! Whether a run can be recorded in a lock that has other destinations: an image has one digest in a lock.
+//! Checks that a run can be recorded in a lock that has other destinations: an image has one digest in a lock.
 //!
 //! The lock is written last. What cannot be recorded fails before any transfer.
 
@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// How many tags are looked up at once.
-const AT_ONCE: usize = 16;
-/// How many images are named.
-const NAMED: usize = 5;
+const CONCURRENCY: usize = 16;
+/// How many images an error names.
+const MAX_NAMED: usize = 5;
 
 /// The lock of a run that keeps other destinations.
 pub(super) struct KeptLock<'a> {
@@ -45,7 +45,7 @@ impl KeptLock<'_> {
                 };
                 digest.map(|digest| (mapping.source.clone(), digest))
             })
-            .buffered(AT_ONCE);
+            .buffered(CONCURRENCY);
         let found: Vec<_> = found.filter_map(std::future::ready).collect().await;
         self.check(found)
     }
@@ -57,18 +57,18 @@ impl KeptLock<'_> {
             .into_iter()
             .filter_map(|(image, digest)| {
                 let known = recorded.get(&image).filter(|known| ***known != digest)?;
-                Some(format!("{image} is {digest}, and {known} in the lock"))
+                Some(format!("{image} is {digest}, but {known} in the lock"))
             })
             .collect();
         if differing.is_empty() {
             return Ok(());
         }
         let message = match differing.len() {
-            1 => "an image has another digest than at the other destinations".to_owned(),
-            count => format!("{count} images have other digests than at the other destinations"),
+            1 => "an image has a different digest at the other destinations".to_owned(),
+            count => format!("{count} images have different digests at the other destinations"),
         };
-        let more = differing.len().saturating_sub(NAMED);
-        let mut causes: Vec<String> = differing.into_iter().take(NAMED).collect();
+        let more = differing.len().saturating_sub(MAX_NAMED);
+        let mut causes: Vec<String> = differing.into_iter().take(MAX_NAMED).collect();
         causes.extend((more > 0).then(|| format!("{more} more")));
         let roots: Vec<String> = self.roots.iter().map(ToString::to_string).collect();
         let path = self.path;

@@ -1,4 +1,4 @@
-//! What the mirror calls each image of a lock.
+//! The names of a lock's images in the mirror.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Runs the program `notation` on one signature: a registry on this machine serves the image's manifest and the signature,
-//! and notation reads nothing else.
+//! Runs the program `notation` on one signature: a registry on this machine serves the image's manifest and the
+//! signature, and notation reads nothing else.
 //!
 //! It runs in a private folder with a trust policy made from the user's, and with an environment of its own: it finds no
 //! credential, no configuration and no plugin of the user.
@@ -32,14 +32,14 @@ use crate::{
 };
 
 /// How many signatures are verified at once. Each needs a process.
-const AT_ONCE: usize = 4;
+const CONCURRENCY: usize = 4;
 /// How long one verification may take. notation may ask whether a certificate was revoked.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// What is kept of notation's complaints, in bytes.
-const LARGEST_MESSAGE: u64 = 64 * 1024;
-/// What is shown of them, in lines and characters.
-const MOST_LINES: usize = 4;
-const LONGEST_LINE: usize = 400;
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// How much of notation's error output is kept, in bytes.
+const MAX_MESSAGE_SIZE: u64 = 64 * 1024;
+/// How much of it is shown, in lines and characters.
+const MAX_LINES: usize = 4;
+const MAX_LINE_LENGTH: usize = 400;
 /// The name of the trust store.
 const STORE: &str = "policy";
 /// The image in the registry on this machine.
@@ -72,7 +72,7 @@ pub(super) fn verifier_with(
 }
 
 fn with_notation(verifier: Verifier) -> Arc<Verifier> {
-    Arc::new(verifier.with_notation(Arc::new(Notation { turns: Semaphore::new(AT_ONCE) })))
+    Arc::new(verifier.with_notation(Arc::new(Notation { turns: Semaphore::new(CONCURRENCY) })))
 }
 
 struct Notation {
@@ -85,10 +85,10 @@ impl NotationProgram for Notation {
             let Some(program) = find() else { return NotationAnswer::Missing };
             // It is never closed.
             let _turn = self.turns.acquire().await;
-            match tokio::time::timeout(PATIENCE, verify(&program, question)).await {
+            match tokio::time::timeout(TIMEOUT, verify(&program, question)).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(error)) => NotationAnswer::Failed(format!("notation could not be run: {error}")),
-                Err(_) => NotationAnswer::Failed(format!("notation did not end within {PATIENCE:?}")),
+                Err(_) => NotationAnswer::Failed(format!("notation did not finish within {TIMEOUT:?}")),
             }
         }
         .boxed()
@@ -123,7 +123,7 @@ async fn verify(program: &Path, question: NotationQuestion<'_>) -> Result<Notati
             drop(stop);
             answer.map_err(unusable)
         }
-        () = serving => Err("the registry on this machine ended".to_owned()),
+        () = serving => Err("the local registry for notation stopped".to_owned()),
     }
 }
 
@@ -204,7 +204,7 @@ async fn run(program: &Path, workspace: &TempDir, image: &str) -> io::Result<Not
     let mut child = command.spawn()?;
     let mut message = Vec::new();
     if let Some(mut said) = child.stderr.take() {
-        (&mut said).take(LARGEST_MESSAGE).read_to_end(&mut message).await?;
+        (&mut said).take(MAX_MESSAGE_SIZE).read_to_end(&mut message).await?;
         // It must not wait for somebody to read the rest.
         tokio::io::copy(&mut said, &mut tokio::io::sink()).await?;
     }
@@ -221,12 +221,12 @@ fn reason(message: &[u8], image: &str) -> String {
     let after = |prefix: &str| {
         let lines = text.lines().filter(|line| !line.trim().is_empty());
         let found = lines.filter_map(|line| line.trim().strip_prefix(prefix));
-        let found = found.map(|line| escape(line).chars().take(LONGEST_LINE).collect::<String>());
-        found.take(MOST_LINES).collect::<Vec<_>>()
+        let found = found.map(|line| escape(line).chars().take(MAX_LINE_LENGTH).collect::<String>());
+        found.take(MAX_LINES).collect::<Vec<_>>()
     };
     let why = ["level=error msg=", "Error: ", ""].into_iter().map(after).find(|lines| !lines.is_empty());
     let why = why.unwrap_or_default().join("; ");
-    if why.trim().is_empty() { "it does not say why".to_owned() } else { why }
+    if why.trim().is_empty() { "it gave no reason".to_owned() } else { why }
 }
 
 #[cfg(test)]
@@ -241,8 +241,8 @@ mod tests {
         assert_eq!(of(&format!("{logged}{all}")), "authenticity validation failed. Failure reason: expired");
         assert_eq!(of(all), "signature verification failed for the image");
         assert_eq!(of("\u{1b}[31mno\n\n"), "\\u{1b}[31mno");
-        assert_eq!(of(""), "it does not say why");
-        assert!(of(&"x".repeat(5000)).len() <= LONGEST_LINE);
-        assert!(of(&"x\n".repeat(5000)).len() <= MOST_LINES * 3);
+        assert_eq!(of(""), "it gave no reason");
+        assert!(of(&"x".repeat(5000)).len() <= MAX_LINE_LENGTH);
+        assert!(of(&"x\n".repeat(5000)).len() <= MAX_LINES * 3);
     }
 }

@@ -14,8 +14,8 @@ use crate::{
     request::RegistrySettings,
 };
 
-/// How many images are named.
-const NAMED: usize = 5;
+/// How many images an error names.
+const MAX_NAMED: usize = 5;
 
 /// What names the images.
 pub(super) enum NamedBy<'a> {
@@ -38,7 +38,7 @@ pub(super) async fn refuse(
             let is_its_registry =
                 |text: &str| is_same_registry(text, root.registry(), &registries.plain_http);
             let mut values = Vec::new();
-            for mapping in refused.iter().take(NAMED) {
+            for mapping in refused.iter().take(MAX_NAMED) {
                 values.extend(values_naming(options, mapping.source.repository(), is_its_registry).await);
             }
             values.sort();
@@ -53,15 +53,15 @@ pub(super) async fn refuse(
     };
     let mut failure = Failure::new(Kind::Usage, message);
     if refused.len() > 1 {
-        failure.causes = refused.iter().take(NAMED).map(|mapping| mapping.source.to_string()).collect();
-        let more = refused.len().saturating_sub(NAMED);
+        failure.causes = refused.iter().take(MAX_NAMED).map(|mapping| mapping.source.to_string()).collect();
+        let more = refused.len().saturating_sub(MAX_NAMED);
         failure.causes.extend((more > 0).then(|| format!("{more} more")));
     }
     Err(failure.with_hint(hint(&values, root, &named_by, refused.len() == mappings.len(), &first.source)))
 }
 
-/// Fails if two destinations would share a repository, as `--to HOST/a` and `--to HOST/a/b` may: they would overwrite each
-/// other's tags.
+/// Fails if two destinations would share a repository, as `--to HOST/a` and `--to HOST/a/b` may: they would overwrite
+/// each other's tags.
 pub(super) fn refuse_shared_repositories<'a>(
     destinations: impl Iterator<Item = (&'a Root, &'a [Mapping])>,
     registries: &RegistrySettings,

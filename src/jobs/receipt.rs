@@ -9,7 +9,7 @@ use super::{
 use crate::{
     endpoint::bundle::{SIGNATURE_SUFFIX, with_suffix},
     error::{Failure, Kind},
-    lock::{LARGEST_RECEIPT, Receipt},
+    lock::{MAX_RECEIPT_SIZE, Receipt},
     oci::Digest,
     request,
 };
@@ -28,7 +28,7 @@ impl ReceiptFile {
     pub(super) fn prepare(request: &request::Receipt) -> Result<Self, Failure> {
         let request::Receipt { path, key, force } = request;
         let found = match fs::metadata(path) {
-            Ok(found) if found.is_file() && found.len() <= LARGEST_RECEIPT => fs::read(path),
+            Ok(found) if found.is_file() && found.len() <= MAX_RECEIPT_SIZE => fs::read(path),
             Ok(_) => Ok(b"not a receipt".to_vec()),
             Err(error) => Err(error),
         };

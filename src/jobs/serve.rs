@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How many repositories are listed at startup.
-const SHOWN: usize = 10;
+const MAX_SHOWN: usize = 10;
 
 /// A command to a running server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,7 +200,7 @@ fn announce(request: &Serve, server: &Server, events: &dyn EventSink) {
 /// What is served, in a few lines: the repositories, and the value with which the vendor's chart finds its images.
 fn contents(server: &Server, host: &str) -> Vec<String> {
     // A folder that cannot be read now fails each request with the reason.
-    let Ok(Listing { shown, all }) = server.contents(SHOWN) else { return Vec::new() };
+    let Ok(Listing { shown, all }) = server.contents(MAX_SHOWN) else { return Vec::new() };
     let mut lines: Vec<String> = shown
         .iter()
         .map(|(name, tags)| match tags.as_slice() {
@@ -214,7 +214,7 @@ fn contents(server: &Server, host: &str) -> Vec<String> {
     if all > shown.len() {
         let more = match all - shown.len() {
             1 => "1 more repository".to_owned(),
-            more if all < Server::MOST_COUNTED => format!("{more} more repositories"),
+            more if all < Server::MAX_COUNTED => format!("{more} more repositories"),
             more => format!("at least {more} more repositories"),
         };
         lines.push(format!("serves: {more}"));

@@ -10,7 +10,7 @@ use crate::{
     endpoint::bundle::{IndexSignature, SIGNATURE_SUFFIX, signature_files, with_suffix},
     error::{Failure, Kind, escape, hide_logins},
     request::RequiredSignature,
-    signing::{LARGEST_SIGNATURE, PrivateKey, is_signature},
+    signing::{MAX_SIGNATURE_SIZE, PrivateKey, is_signature},
 };
 
 /// A key, and the file that its signature is written to.
@@ -70,7 +70,7 @@ pub(super) fn check_file(required: &RequiredSignature, path: &Path, bytes: &[u8]
     if key.verifies(bytes, &signature) {
         return Ok(());
     }
-    let message = format!("the signature of {} is not one of its bytes by this key", path.display());
+    let message = format!("the signature does not match {} and this key", path.display());
     Err(Failure::new(Kind::Integrity, message).with_hint(
         "copy the file and its signature again from where they were written, or pass the key that belongs to them",
     ))
@@ -106,6 +106,6 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("it is a folder"));
     }
     let mut bytes = Vec::new();
-    fs::File::open(path)?.take(LARGEST_SIGNATURE as u64 + 1).read_to_end(&mut bytes)?;
+    fs::File::open(path)?.take(MAX_SIGNATURE_SIZE as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

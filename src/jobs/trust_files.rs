@@ -1,11 +1,11 @@
-//! Files that say whom to trust, on their way into a bundle and out of it.
+//! Reads trust files for `bundle export`, and takes them from a bundle for `bundle import`.
 
 use std::path::PathBuf;
 
 use crate::{
     endpoint::bundle::{
         Bundle, BundleError, Head,
-        trust::{LARGEST_TRUST_FILE, MOST_TRUST_FILES, TrustFile, is_file_name},
+        trust::{MAX_TRUST_FILE_SIZE, MAX_TRUST_FILES, TrustFile, is_file_name},
     },
     error::{Failure, Kind},
     outcome::inspection::BundledTrustFile,
@@ -21,22 +21,23 @@ pub(super) const NOT_SIGNED: &str = "the bundle is not signed, so no import will
 /// Reads the files of `--trust`, and checks that an import can use them.
 pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<TrustFile>, Failure> {
     let refused = |message: String| Failure::new(Kind::Usage, format!("--trust: {message}"));
-    if paths.len() > MOST_TRUST_FILES {
-        return Err(refused(format!("a bundle has room for {MOST_TRUST_FILES} files")));
+    if paths.len() > MAX_TRUST_FILES {
+        return Err(refused(format!("a bundle can hold at most {MAX_TRUST_FILES} trust files")));
     }
     let mut files = Vec::new();
     for path in paths {
         let bytes = read_file(path, "--trust")?;
-        if bytes.len() as u64 > LARGEST_TRUST_FILE {
+        if bytes.len() as u64 > MAX_TRUST_FILE_SIZE {
             return Err(refused(format!(
                 "{} is larger than {}",
                 path.display(),
-                units::bytes(LARGEST_TRUST_FILE)
+                units::bytes(MAX_TRUST_FILE_SIZE)
             )));
         }
         let kind = TrustFileKind::of(path, &bytes)?;
         let name = path.file_name().and_then(|name| name.to_str()).filter(|name| is_file_name(name));
-        let name = name.ok_or_else(|| refused(format!("{} has no plain file name", path.display())))?;
+        let name =
+            name.ok_or_else(|| refused(format!("the name of {} is not a plain file name", path.display())))?;
         let media_type = kind.media_type().to_owned();
         files.push(TrustFile { name: name.to_owned(), media_type, bytes: bytes.into() });
     }

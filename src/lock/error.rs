@@ -1,4 +1,4 @@
-//! Errors about locks, with hints.
+//! Lock errors, with hints.
 
 use std::{io, path::PathBuf};
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The largest lock that is read, in bytes.
-pub(super) const LARGEST: u64 = 256 * 1024 * 1024;
+pub(super) const MAX_SIZE: u64 = 256 * 1024 * 1024;
 /// The prefix of temporary files.
 const UNFINISHED: &str = ".thoras-mirror-lock-";
 /// How often to create the temporary file again if another run removes it.
@@ -64,8 +64,8 @@ fn read_all(mut file: File, path: &Path) -> Result<Vec<u8>, LockError> {
 
 /// Refuses a file of more bytes than a lock can have.
 fn check_size(size: u64) -> io::Result<()> {
-    if size > LARGEST {
-        return Err(io::Error::other(format!("it is larger than {} MiB", LARGEST / 1024 / 1024)));
+    if size > MAX_SIZE {
+        return Err(io::Error::other(format!("it is larger than {} MiB", MAX_SIZE / 1024 / 1024)));
     }
     Ok(())
 }
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_through_a_file_is_no_new_lock() {
+    fn a_path_through_a_file_is_not_a_new_lock() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = check_replaceable(&file.path().join("a.lock")).unwrap_err();
         assert!(matches!(error, LockError::Unwritable(..)), "{error:?}");

@@ -34,6 +34,6 @@ pub use self::{
 pub(crate) use self::{
     file::LockFile,
     names::RecordedNames,
-    receipt::{LARGEST as LARGEST_RECEIPT, Receipt},
+    receipt::{MAX_SIZE as MAX_RECEIPT_SIZE, Receipt},
     shards::{JoinedLock, join},
 };

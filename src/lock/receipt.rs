@@ -17,8 +17,8 @@ const SCHEMA: &str = "thoras-mirror/receipt/v1";
 /// All versions begin like this.
 const ANY_VERSION: &str = "thoras-mirror/receipt/";
 /// The largest receipt that is read, in bytes: a lock, and a little more.
-pub(crate) const LARGEST: u64 = 320 * 1024 * 1024;
-const _: () = assert!(LARGEST > file::LARGEST, "a receipt contains a lock");
+pub(crate) const MAX_SIZE: u64 = 320 * 1024 * 1024;
+const _: () = assert!(MAX_SIZE > file::MAX_SIZE, "a receipt contains a lock");
 
 /// The receipt of one import.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -128,7 +128,7 @@ impl Receipt {
             Some(_) => {}
         }
         let receipt: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        // The lock has checks of its own.
+        // The lock has its own checks.
         let parts: Parts<'_> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         let lock = Lock::from_slice(parts.lock.get().as_bytes())?;
         let is_bound = lock.placement().and_then(|placement| placement.to.as_ref()) == Some(&receipt.to);

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// How many images an error names.
-const NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 
 /// The lock of a whole list.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(crate) enum JoinError {
         found: String,
     },
     /// The shards ran with different options.
-    #[error("shard {index} has another {field} than shard {first}")]
+    #[error("shard {index} has a different {field} than shard {first}")]
     Option {
         /// The shard that differs.
         index: u32,
@@ -103,8 +103,8 @@ impl JoinError {
             Self::Unlisted { found, .. } => found.iter().map(ToString::to_string).collect(),
             _ => Vec::new(),
         };
-        let more = named.len().saturating_sub(NAMED);
-        let mut causes: Vec<String> = named.into_iter().take(NAMED).collect();
+        let more = named.len().saturating_sub(MAX_NAMED);
+        let mut causes: Vec<String> = named.into_iter().take(MAX_NAMED).collect();
         causes.extend((more > 0).then(|| format!("{more} more")));
         Failure { causes, ..Failure::from_error(Kind::Input, self) }.with_hint(
             "run every shard with the same options, and the same --lock or --plan; then merge again",
@@ -326,7 +326,7 @@ mod tests {
             join(vec![shard(0, 2, &["a:1"], &all), second], &all).unwrap_err().to_string()
         };
         let platforms = with(|lock| lock.platforms.clear());
-        assert_eq!(platforms, "shard 1 has another list of platforms than shard 0");
+        assert_eq!(platforms, "shard 1 has a different list of platforms than shard 0");
         assert!(with(|lock| lock.foreign_layers = true).contains("foreign layers"));
         assert!(with(|lock| lock.destinations[0].source_prefix = Some("x.io".to_owned())).contains("naming"));
         let size = with(|lock| lock.blobs.values_mut().for_each(|size| *size += 1));

@@ -178,7 +178,7 @@ fn previous(file: &str) -> Lock {
 }
 
 #[test]
-fn a_lock_of_version_1_says_the_same_in_version_2() {
+fn a_lock_of_version_1_means_the_same_in_version_2() {
     let lock = previous("sync.lock");
     let to = Some("127.0.0.1:5062/mirror".to_owned());
     let chart = "localhost/charts/shop:1.2.3_build.5".parse().unwrap();

@@ -1,4 +1,4 @@
-//! What an artifact is: only container images must have platforms.
+//! Kinds of artifacts: only container images must have platforms.
 
 use std::fmt;
 

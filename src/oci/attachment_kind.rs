@@ -1,4 +1,4 @@
-//! What attached manifests are: signatures, attestations, SBOMs.
+//! Kinds of attached manifests: signatures, attestations, SBOMs.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

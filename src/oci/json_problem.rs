@@ -1,4 +1,4 @@
-//! What is wrong with a JSON document, in words for people.
+//! Describes what is wrong with a JSON document.
 //!
 //! `serde_json` describes wrong fields only in text. This file alone depends on its wording; text that it does not know
 //! is shown as it is.

@@ -17,10 +17,10 @@ use super::{
 };
 
 /// The largest manifest that is read, in bytes. The specification requires registries to accept at least 4 MiB.
-pub(crate) const LARGEST_MANIFEST: usize = 8 * 1024 * 1024;
+pub(crate) const MAX_MANIFEST_SIZE: usize = 8 * 1024 * 1024;
 
 /// The largest manifest whose descriptors keep their inline data, in bytes.
-const LARGEST_WITH_INLINE_DATA: usize = 1024 * 1024;
+const MAX_SIZE_WITH_INLINE_DATA: usize = 1024 * 1024;
 
 /// A manifest's exact bytes, its digest and its media type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +165,7 @@ impl RawManifest {
     /// What it references. Refuses two sizes for one digest. Large manifests lose the data inside their descriptors.
     pub fn contents(&self) -> Result<Contents, ManifestError> {
         let mut contents = self.parsed()?;
-        if self.bytes.len() > LARGEST_WITH_INLINE_DATA {
+        if self.bytes.len() > MAX_SIZE_WITH_INLINE_DATA {
             contents.drop_inline_data();
         }
         Ok(contents)

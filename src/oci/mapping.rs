@@ -13,9 +13,7 @@ use super::{
     Digest, Reference, Repository, Target,
     reference::{ReferenceError, hide_login},
 };
-
-/// The repository prefix of the vendor's own images.
-pub(crate) const VENDOR_PREFIX: &str = "us-east4-docker.pkg.dev/thoras-registry/platform";
+use crate::vendor;
 
 /// The path of the packaged chart below the root.
 pub(crate) const CHARTS: &str = "charts";
@@ -355,8 +353,8 @@ fn last_component(path: &str) -> &str {
 /// `HOST[/PATH]` that all images share, else nothing.
 #[must_use]
 pub(crate) fn common_prefix(references: &[Reference]) -> Option<String> {
-    if references.iter().any(|reference| reference.repository().is_below(VENDOR_PREFIX)) {
-        return Some(VENDOR_PREFIX.to_owned());
+    if references.iter().any(|reference| reference.repository().is_below(vendor::IMAGE_PREFIX)) {
+        return Some(vendor::IMAGE_PREFIX.to_owned());
     }
     let parents: Vec<String> = references
         .iter()

@@ -19,8 +19,6 @@ pub struct Mirrored {
     pub outcome: ImageOutcome,
     /// Its blobs and what is attached to it, as far as they are known.
     pub content: ImageContent,
-    /// Its manifests and blobs, if they are known and were asked for.
-    pub graph: Option<Box<Graph>>,
     /// Its manifests, if they are known and were asked for.
     pub manifests: Option<Box<ImageManifests>>,
     /// The repository that must be created before this image can be pushed.
@@ -31,7 +29,7 @@ pub struct Mirrored {
 impl From<ImageOutcome> for Mirrored {
     fn from(outcome: ImageOutcome) -> Self {
         let content = ImageContent::default();
-        Self { outcome, content, graph: None, manifests: None, missing_repository: None }
+        Self { outcome, content, manifests: None, missing_repository: None }
     }
 }
 

@@ -112,7 +112,7 @@ pub(crate) struct BundleContents {
     /// The base of a delta bundle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<DeltaBase>,
-    /// Its files that say whom to trust. An import uses them only with `--trust-bundle`.
+    /// Its trust files: public keys, trusted roots and policies. An import uses them only with `--trust-bundle`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trust: Vec<BundledTrustFile>,
     /// The images in the order of the index.
@@ -126,7 +126,7 @@ pub(crate) struct BundleContents {
     pub failures: Vec<Failure>,
 }
 
-/// A file in a bundle that says whom to trust.
+/// A trust file in a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct BundledTrustFile {

@@ -30,7 +30,7 @@ use super::{
     signatures::{self, Signed},
 };
 use crate::{
-    confirm::{Level, Survey},
+    confirm::{Coverage, Level, Survey},
     endpoint::{Destination, Error, Source},
     error::{Failure, Kind},
     event::{Event, EventSink},
@@ -59,8 +59,6 @@ pub struct Options {
     pub foreign_layers: ForeignLayers,
     /// Which manifests the graphs hold with their bytes.
     pub manifest_bytes: ManifestBytes,
-    /// Return the graph of every image. Otherwise it is dropped when the image is done.
-    pub keep_graphs: bool,
     /// Return the manifests of every image.
     pub keep_manifests: bool,
     /// Which signatures, attestations and other attached manifests are copied with an image.
@@ -93,7 +91,6 @@ impl Default for Options {
             check: Level::Platforms,
             foreign_layers: ForeignLayers::default(),
             manifest_bytes: ManifestBytes::default(),
-            keep_graphs: false,
             keep_manifests: false,
             referrers: ReferrerSelection::default(),
             recorded: None,
@@ -105,6 +102,13 @@ impl Default for Options {
             strict: false,
             signatures: None,
         }
+    }
+}
+
+impl Options {
+    /// What is checked of each image at the destination.
+    fn coverage(&self) -> Coverage {
+        Coverage { level: self.check, foreign_layers: self.foreign_layers }
     }
 }
 

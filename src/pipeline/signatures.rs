@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How many attached manifests of an image are read at once.
-const READ_AT_ONCE: usize = 4;
+const CONCURRENT_READS: usize = 4;
 
 /// An image, and where its signatures are read.
 pub(super) struct Signed<'a> {
@@ -73,7 +73,7 @@ async fn verdict<S: Source>(
     }
     for group in groups(&listed) {
         let read = stream::iter(group).map(|candidate| read(source, repository, candidate));
-        attached.extend(read.buffered(READ_AT_ONCE).try_collect::<Vec<_>>().await?.into_iter().flatten());
+        attached.extend(read.buffered(CONCURRENT_READS).try_collect::<Vec<_>>().await?.into_iter().flatten());
         verdict = verifier.verify(image, digest, &attached);
         if matches!(verdict, Verdict::Verified { .. }) {
             break;

@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use super::signatures::{self, Signed};
 use crate::{
     confirm::{
-        self, Expected, Level, Survey,
+        self, Coverage, Expected, Level, Survey,
         attached::{attached, counts, kept_tags},
     },
     endpoint::{Error, Source},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How many images are verified concurrently. Each reads several manifests and blobs concurrently.
-const AT_ONCE: usize = 8;
+const CONCURRENCY: usize = 8;
 
 /// The expected state of an image at the destination.
 #[derive(Debug, Clone)]
@@ -118,7 +118,7 @@ pub(crate) async fn verify_against<D: Source, S: Source>(
                 outcome
             }
         })
-        .buffered(AT_ONCE)
+        .buffered(CONCURRENCY)
         .collect()
         .await
 }
@@ -137,9 +137,8 @@ async fn verify_image<D: Source, S: Source>(
     outcome.optional = expectation.optional;
     outcome.waived.clone_from(&expectation.waived);
     let (repository, target) = (&image.repository, image.target());
-    let foreign_layers = expectation.foreign_layers;
-    let read = confirm::survey_partially(destination, repository, &target, level, foreign_layers);
-    let survey = match read.await {
+    let coverage = Coverage { level, foreign_layers: expectation.foreign_layers };
+    let survey = match confirm::survey_partially(destination, repository, &target, coverage).await {
         Ok(survey) => survey,
         Err(error) => {
             outcome.failure = Some(error.failure());
@@ -167,8 +166,7 @@ async fn verify_image<D: Source, S: Source>(
         }
     }
     if survey.digest().is_some_and(|found| expectation.digest.as_ref().ok() == Some(found)) {
-        let how = (level, foreign_layers);
-        verify_attached(destination, source, (&expectation, &survey), how, &mut outcome).await;
+        verify_attached(destination, source, (&expectation, &survey), coverage, &mut outcome).await;
     }
     if let Some(graph) = &survey.graph {
         // Report only waived platforms that are missing.
@@ -187,7 +185,7 @@ async fn verify_attached<D: Source, S: Source>(
     destination: &D,
     source: Option<&AttachedAt<S>>,
     (expectation, survey): (&Expectation, &Survey),
-    how: (Level, ForeignLayers),
+    coverage: Coverage,
     outcome: &mut ImageOutcome,
 ) {
     let image = &expectation.image;
@@ -201,7 +199,7 @@ async fn verify_attached<D: Source, S: Source>(
             resolve::attached_to(&**source, repository, &mut graph, keep, selected).await?;
             wanted = graph.attached.iter().map(Attached::record).collect();
         }
-        let states = attached(destination, &image.repository, &wanted, &HashMap::new(), how).await?;
+        let states = attached(destination, &image.repository, &wanted, &HashMap::new(), coverage).await?;
         Ok::<_, Error>((wanted, states))
     };
     match read.await {

@@ -1,4 +1,4 @@
-//! Where the archive of a bundle is damaged.
+//! Locations of damage in the archive of a bundle.
 
 use std::fmt;
 

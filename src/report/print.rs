@@ -23,7 +23,7 @@ use crate::{
 pub(crate) fn result(text: &str) -> Result<(), Failure> {
     write_whole(&mut io::stdout().lock(), text).map_err(|error| {
         Failure::from_error(Kind::Image, &error)
-            .with_hint("the command itself is done; check the disk or pipe behind standard output")
+            .with_hint("the command itself finished; check the disk or pipe behind standard output")
     })
 }
 

@@ -16,7 +16,7 @@ use crate::{
 /// Replaces the name of an image.
 const IMAGE: &str = "IMAGE";
 /// The shortest run of hexadecimal digits that counts as an ID.
-const SHORTEST_ID: usize = 24;
+const MIN_ID_LENGTH: usize = 24;
 
 /// A failure without what differs from image to image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,7 +205,7 @@ fn without_id(word: &str) -> Cow<'_, str> {
     }
     let is_part = |character: char| character.is_ascii_hexdigit() || character == '-';
     let is_id = |part: &str| {
-        part.len() >= SHORTEST_ID && part.bytes().filter(u8::is_ascii_hexdigit).count() >= SHORTEST_ID
+        part.len() >= MIN_ID_LENGTH && part.bytes().filter(u8::is_ascii_hexdigit).count() >= MIN_ID_LENGTH
     };
     if !word.split(|character| !is_part(character)).any(is_id) {
         return Cow::Borrowed(word);

@@ -12,7 +12,7 @@ use crate::{
     },
     oci::{
         ArtifactKind, ChartIdentity, Digest, Naming, Reference,
-        mapping::{Namer, VENDOR_PREFIX},
+        mapping::Namer,
         media_type::{OCI_INDEX, OCI_MANIFEST},
     },
     outcome::{
@@ -23,6 +23,7 @@ use crate::{
     },
     problem::Problem,
     shard::{Repeated, ShardNumber},
+    vendor,
 };
 
 const VENDOR: &str = "us-east4-docker.pkg.dev/thoras-registry/platform";
@@ -237,7 +238,7 @@ pub(super) fn doctor() -> DoctorDocument {
     let namer = Namer::new(
         "reg.example.com/mirror".parse().unwrap(),
         Naming::Relative,
-        Some(VENDOR_PREFIX.to_owned()),
+        Some(vendor::IMAGE_PREFIX.to_owned()),
     );
     let mappings = namer.map_all(&[source("services:4.53.0")]).unwrap();
     let refused = Failure::new(Kind::Authentication, "cannot push")

@@ -42,9 +42,9 @@ use crate::{
 };
 
 /// A longer value without a slash is a license key rather than a file name. In bytes.
-const LONGEST_NAME: usize = 128;
+const MAX_NAME_LENGTH: usize = 128;
 /// The most bytes that are read of a password or key.
-const LONGEST_SECRET: u64 = 64 * 1024;
+const MAX_SECRET_SIZE: u64 = 64 * 1024;
 
 /// How to connect to both sides, and with which credentials.
 pub(crate) struct Access {
@@ -311,7 +311,7 @@ fn credential(login: &Login) -> Result<Credential, Failure> {
 pub(crate) fn read_secret_from_stdin(flag: &str) -> Result<String, Failure> {
     let mut text = String::new();
     std::io::stdin()
-        .take(LONGEST_SECRET)
+        .take(MAX_SECRET_SIZE)
         .read_to_string(&mut text)
         .map_err(|error| usage(format!("{flag}: cannot read standard input: {error}")))?;
     Ok(text)
@@ -330,7 +330,7 @@ pub(crate) fn read_file(path: &Path, what: &str) -> Result<Vec<u8>, Failure> {
 fn refuse_content(path: &Path, what: &str) -> Result<(), Failure> {
     let text = path.to_string_lossy();
     let is_encoded = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte);
-    let is_key = text.len() > LONGEST_NAME && !text.starts_with('/') && text.bytes().all(is_encoded);
+    let is_key = text.len() > MAX_NAME_LENGTH && !text.starts_with('/') && text.bytes().all(is_encoded);
     if !(is_key || text.contains('\n') || text.trim_start().starts_with('{')) {
         return Ok(());
     }

@@ -27,7 +27,7 @@ pub(crate) struct Export {
     /// A lock, bundle or receipt whose blobs are left out.
     pub(crate) base: Option<Base>,
     pub(crate) signing: Option<Signing>,
-    /// Files for the bundle that say whom to trust.
+    /// Trust files for the bundle.
     pub(crate) trust_files: Vec<PathBuf>,
     /// If images fail, write the bundle without them.
     pub(crate) keep_going: bool,
@@ -150,7 +150,7 @@ fn export_to(args: &cli::Export) -> Result<ExportTo, Failure> {
         }
         if std::io::stdout().is_terminal() {
             return refused(
-                "standard output is a terminal, and a bundle is binary",
+                "standard output is a terminal, but a bundle is binary",
                 "pipe it, for example `| ssh HOST 'cat > thoras.tar'`, or name a file with --output FILE",
             );
         }
@@ -247,7 +247,7 @@ impl Import {
         check_signature_flags(&args.signed, args.trust_bundle, &from)?;
         let destinations = Destinations::new(args.destination)?;
         if destinations.are_several() && args.receipt.is_some() {
-            return Err(usage("--receipt records one destination, and --to names several")
+            return Err(usage("--receipt records one destination, but --to names several")
                 .with_hint("import to each destination by itself, each with its own --receipt"));
         }
         Ok(Self {
@@ -292,11 +292,11 @@ fn check_signature_flags(
         return Err(usage(
             "--trust-bundle needs --bundle-key: without a valid signature, anyone could have added trust files to the bundle",
         )
-        .with_hint("pass --bundle-key FILE, or name whom you trust with --verify-key or --verify-policy"));
+        .with_hint("pass --bundle-key FILE, or name the trusted signers with --verify-key or --verify-policy"));
     }
     if *from == ImportFrom::Stdin && has_key && signed.signature.is_none() {
         return Err(usage(
-            "--bundle-key needs a signature, and a bundle from standard input has no file beside it",
+            "--bundle-key needs a signature, but a bundle from standard input has no file beside it",
         )
         .with_hint("pass --signature FILE"));
     }

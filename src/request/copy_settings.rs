@@ -2,12 +2,13 @@
 
 use super::{RequiredSignatures, usage};
 use crate::{
-    cli::{CopyArgs, DEFAULT_PLATFORMS, PlatformArgs, ReferrerArgs},
+    cli::{CopyArgs, PlatformArgs, ReferrerArgs},
     confirm::CheckLevel,
     error::{Failure, escape},
     graph::{ForeignLayers, ReferrerSelection, Referrers},
     oci::Platform,
     pipeline::Options,
+    vendor,
     waiver::{Waiver, Waivers},
 };
 
@@ -27,7 +28,7 @@ impl From<PlatformArgs> for Platforms {
 impl Platforms {
     /// The default platforms.
     pub(crate) fn default_required() -> Vec<Platform> {
-        DEFAULT_PLATFORMS.iter().filter_map(|platform| platform.parse().ok()).collect()
+        vendor::PLATFORMS.iter().filter_map(|platform| platform.parse().ok()).collect()
     }
 
     /// The waivers: which images may lack which platforms.

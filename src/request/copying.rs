@@ -49,7 +49,7 @@ impl Sync {
         let destinations = Destinations::new(args.destination)?;
         let shard = ShardSettings::new(args.sharding)?;
         if destinations.are_several() && shard.is_some() {
-            return Err(usage("--shard copies to one destination, and --to names several").with_hint(
+            return Err(usage("--shard copies to one destination, but --to names several").with_hint(
                 "run the shards once for each destination: --locked copies the same digests to another one",
             ));
         }
@@ -216,8 +216,8 @@ impl Verify {
         })
     }
 
-    /// The `sync` that repairs one of the mirrors that were compared with their source; `None` if they were compared with a
-    /// lock.
+    /// The `sync` that repairs one of the mirrors that were compared with their source; `None` if they were compared
+    /// with a lock.
     pub(crate) fn sync_from_source(&self, root: &Root) -> Option<Sync> {
         // Without `..`: every new setting needs a decision whether the repair repeats it.
         let Self {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Login, usage};
 use crate::{
     cli::{DestinationArgs, DestinationsArgs, NamingArgs},
-    endpoint::shared_source::MOST_DESTINATIONS,
+    endpoint::shared_source::MAX_DESTINATIONS,
     error::Failure,
     lock::Placement,
     oci::{Naming, Reference, mapping::Root},
@@ -89,8 +89,9 @@ pub(super) fn roots(to: &[String]) -> Result<Vec<Root>, Failure> {
             roots.push(root);
         }
     }
-    if roots.len() > MOST_DESTINATIONS {
-        let message = format!("{} destinations are too many: at most {MOST_DESTINATIONS}", roots.len());
+    if roots.len() > MAX_DESTINATIONS {
+        let message =
+            format!("{} destinations are too many: at most {MAX_DESTINATIONS} are supported", roots.len());
         return Err(usage(message).with_hint("run the command once for some of them, then for the others"));
     }
     Ok(roots)
@@ -104,7 +105,7 @@ pub(super) fn root(to: &str) -> Result<Root, Failure> {
         // Not shown: the text before the `@` may be a password.
         usage("--to must not contain `@`: pass a user with --to-username; images keep their own digests")
     } else if to.contains(',') || to.trim().contains(char::is_whitespace) {
-        usage(format!("--to {to} names several registries, and this command takes one"))
+        usage(format!("--to {to} names several registries, but this command takes one"))
     } else if to.contains("://") {
         usage(format!("--to {to} is a URL; expected REGISTRY/PATH"))
     } else if to.rsplit_once('/').is_some_and(|(_, last)| last.contains(':')) {
@@ -177,7 +178,7 @@ mod tests {
         assert_eq!(parsed(&[""]), Err("--to is empty".to_owned()));
         let refused = parsed(&["me:s3,cret@a.io/x"]).unwrap_err();
         assert!(!refused.contains("s3") && !refused.contains("cret"), "{refused}");
-        let many: Vec<String> = (0..=MOST_DESTINATIONS).map(|number| format!("a.io/x{number}")).collect();
+        let many: Vec<String> = (0..=MAX_DESTINATIONS).map(|number| format!("a.io/x{number}")).collect();
         assert!(roots(&many).is_err());
     }
 }

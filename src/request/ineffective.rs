@@ -1,6 +1,6 @@
-//! Refuses flags that would have no effect beside others: what is typed is meant.
+//! Refuses flags that have no effect in combination with others, instead of ignoring them.
 //!
-//! Only the command line counts. A variable may be set for other commands.
+//! Only flags on the command line are refused: a variable may be set for other commands.
 
 use std::path::Path;
 
@@ -50,7 +50,7 @@ impl Flags<'_> {
         self.0.try_get_one::<String>(id).ok().flatten().map(String::as_str)
     }
 
-    /// Fails if one of the flags is typed.
+    /// Fails if one of the flags is on the command line.
     fn refuse(&self, ids: impl IntoIterator<Item = &'static str>, because: &str) -> Result<(), Failure> {
         match ids.into_iter().find(|id| self.is_typed(id)) {
             Some(id) => {
@@ -62,7 +62,7 @@ impl Flags<'_> {
     }
 }
 
-/// A flag as it is typed.
+/// The name of a flag on the command line.
 fn name(id: &str) -> String {
     match id {
         "image" => "IMAGE".to_owned(),

@@ -1,4 +1,4 @@
-//! What `login` and `logout` mean.
+//! The requests of `login` and `logout`.
 
 use std::path::PathBuf;
 

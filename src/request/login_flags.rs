@@ -56,7 +56,7 @@ impl Login {
         if named.is_empty() {
             let to = variable::TO;
             return Err(usage(format!(
-                "--to-username applies to one registry, and neither --to nor {to} names it"
+                "--to-username applies to one registry, but neither --to nor {to} names it"
             ))
             .with_hint(format!(
                 "set {to} to REGISTRY/PATH; or omit --to-username, and use `docker login` or --authfile FILE, which \

@@ -31,7 +31,7 @@ pub(super) fn settings(args: &RegistrySettings) -> Result<NetworkSettings, Failu
     Ok(NetworkSettings { plain_http, trust, proxies, connect_timeout, rates })
 }
 
-/// A host that the command line names for a setting of its own.
+/// A host with its own setting on the command line.
 pub(super) struct NamedHost {
     /// `--plain-http` or `--insecure`
     pub(super) flag: &'static str,

@@ -9,9 +9,10 @@ use super::{
 };
 use crate::{
     cli::DEFAULT_LOCK,
-    enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, SelectedFrom, Selection},
+    enumerate::{ChartOptions, SelectedFrom, Selection},
     oci::{ArtifactKind, ChartIdentity, Reference, mapping::Root},
     outcome::{ImageOutcome, RunOutcome, ShardOutcome},
+    vendor,
 };
 
 /// The file that `values` writes in the printed commands.
@@ -110,7 +111,7 @@ impl Installation<'_> {
         words.flag("--to", [self.root]);
         words.flag("--lock", self.lock.filter(|path| *path != Path::new(DEFAULT_LOCK)).map(Path::display));
         if let Some(options) = self.options() {
-            let name = (options.chart != DEFAULT_CHART).then(|| without_password(&options.chart));
+            let name = (options.chart != vendor::CHART).then(|| without_password(&options.chart));
             words.flag("--chart", name);
         } else if !is_thoras(chart) || mirrored.is_some() {
             words.flag("--chart", [mirrored.unwrap_or(HIDDEN)]);
@@ -162,7 +163,7 @@ impl Installation<'_> {
         };
         let mut words = Words::of(&["helm", "install", &chart.name, &location]);
         if is_name(&location) && location != HIDDEN {
-            let repository = self.options().map_or(DEFAULT_REPOSITORY, |options| &options.repository);
+            let repository = self.options().map_or(vendor::CHART_REPOSITORY, |options| &options.repository);
             words.flag("--repo", [without_password(repository)]);
         }
         words.flag("--version", [&chart.version]);
@@ -185,7 +186,7 @@ impl Installation<'_> {
 }
 
 fn is_thoras(chart: &ChartIdentity) -> bool {
-    chart.name == DEFAULT_CHART
+    chart.name == vendor::CHART
 }
 
 /// Whether it is the name of a chart in a repository, not a URL, a folder or a file. A bare name is never a folder.

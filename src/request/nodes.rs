@@ -16,6 +16,7 @@ use crate::{
     error::Failure,
     oci::{mapping::Root, reference::normalize_registry},
     output::RedirectFormat,
+    vendor,
 };
 
 /// The name of the mirror's pull secret.
@@ -78,7 +79,7 @@ impl PullSecret {
         }
         let file = args.write.map(|path| NewFile { path, overwrite: args.force });
         let name = args.name.unwrap_or_else(|| {
-            let name = if args.vendor { "thoras-license" } else { DEFAULT_SECRET };
+            let name = if args.vendor { vendor::PULL_SECRET } else { DEFAULT_SECRET };
             name.to_owned()
         });
         Ok(Self { registry, name, namespace: args.namespace, file, registries })

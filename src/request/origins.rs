@@ -1,5 +1,5 @@
-//! Where the settings of a command came from. A variable that was exported long ago, or by a pipeline, decides as much as
-//! a flag; `-v`, `doctor` and the errors of the command line name it.
+//! Records where the settings of a command came from. A variable that was exported long ago, or by a pipeline, decides
+//! as much as a flag; `-v`, `doctor` and the errors of the command line name it.
 
 use std::{collections::BTreeMap, env};
 
@@ -24,7 +24,7 @@ const READ_HERE: [(&str, &str); 8] = [
     ("license", names::LICENSE_FILE),
 ];
 
-/// The origin of every setting that is not a default, by its flag as it is typed.
+/// The origin of every setting that is not a default, by the name of its flag.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Origins(BTreeMap<String, Origin>);
 
@@ -95,7 +95,7 @@ fn origin(arg: &Arg, matches: &ArgMatches) -> Option<Origin> {
     set.map(|name| Origin::Variable(name.to_owned()))
 }
 
-/// A flag as it is typed.
+/// The name of a flag on the command line.
 fn flag(arg: &Arg) -> Option<String> {
     arg.get_long().map(|long| format!("--{long}"))
 }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_typed_flag_is_told_from_a_default() {
+    fn a_typed_flag_is_distinguished_from_a_default() {
         let found = origins(&["bundle", "export", "-o", "x.tar", "--jobs", "3"]);
         assert_eq!(found.0["--jobs"], Origin::Flag);
         assert_eq!(found.0["--output"], Origin::Flag);

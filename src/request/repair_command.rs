@@ -15,12 +15,13 @@ use super::{
 };
 use crate::{
     confirm::CheckLevel,
-    enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, Mentions, SelectedFrom, Selection},
+    enumerate::{ChartOptions, Input, Mentions, SelectedFrom, Selection},
     error::escape,
     graph::Referrers,
     oci::Platform,
     outcome::Repair,
     trust::{Identity, Keys, Matcher, Requirement},
+    vendor,
 };
 
 /// Stands for a value that the user must fill in.
@@ -244,7 +245,7 @@ impl Words {
         };
         match from {
             SelectedFrom::Chart(options) => {
-                let chart = (options.chart != DEFAULT_CHART).then(|| without_password(&options.chart));
+                let chart = (options.chart != vendor::CHART).then(|| without_password(&options.chart));
                 self.flag("--chart", chart);
                 self.flag("--chart-version", &options.version);
                 self.helm(options);
@@ -291,7 +292,7 @@ impl Words {
             helm,
             package: _,
         } = options;
-        let repository = (repository != DEFAULT_REPOSITORY).then(|| without_password(repository));
+        let repository = (repository != vendor::CHART_REPOSITORY).then(|| without_password(repository));
         self.flag("--repo", repository);
         self.values(options);
         self.flag("--namespace", namespace);

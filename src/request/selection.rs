@@ -8,9 +8,10 @@ use super::{
 };
 use crate::{
     cli::{SelectionArgs, variable},
-    enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, SelectedFrom, Selection},
+    enumerate::{ChartOptions, Input, SelectedFrom, Selection},
     error::Failure,
     oci::{ChartIdentity, mapping::Root},
+    vendor,
 };
 
 /// Where `sync` takes its images from.
@@ -116,8 +117,8 @@ pub(super) fn chart_options(args: SelectionArgs) -> ChartOptions {
     let chart = chart_name(&args);
     let secret = |texts: Vec<String>| texts.into_iter().map(SecretString::from).collect();
     ChartOptions {
-        chart: chart.map_or_else(|| DEFAULT_CHART.to_owned(), |chart| chart.value),
-        repository: args.repo.unwrap_or_else(|| DEFAULT_REPOSITORY.to_owned()),
+        chart: chart.map_or_else(|| vendor::CHART.to_owned(), |chart| chart.value),
+        repository: args.repo.unwrap_or_else(|| vendor::CHART_REPOSITORY.to_owned()),
         version: args.chart_version,
         values: args.values,
         set: secret(args.set),

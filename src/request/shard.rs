@@ -122,7 +122,7 @@ fn from_engine(
             let set = several.iter().map(|engine| format!("{} ({})", engine.index, engine.name));
             let set = set.collect::<Vec<_>>().join(" and ");
             return Err(usage(format!(
-                "--shard auto: {set} are set, and only one engine can number the shards"
+                "--shard auto: {set} are set, but only one engine can number the shards"
             ))
             .with_hint("pass --shard I/N, or unset the variables of the other engine"));
         }

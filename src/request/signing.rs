@@ -11,7 +11,7 @@ use super::{access::read_file, read_secret_from_stdin, usage};
 use crate::{
     cli::{SignatureArgs, SigningArgs, variable},
     error::{Failure, remember_secret},
-    signing::{KeyError, LARGEST_KEY, PrivateKey, PublicKey},
+    signing::{KeyError, MAX_KEY_SIZE, PrivateKey, PublicKey},
 };
 
 /// A private key, and its password.
@@ -83,7 +83,7 @@ impl RequiredSignature {
 
 fn read_key(path: &Path, flag: &str) -> Result<Vec<u8>, Failure> {
     let text = read_file(path, flag)?;
-    if text.len() > LARGEST_KEY {
+    if text.len() > MAX_KEY_SIZE {
         return Err(usage(format!("{flag}: {} is too large for a key", path.display())));
     }
     Ok(text)

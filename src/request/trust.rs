@@ -1,4 +1,4 @@
-//! Whose signature an image must have: the flags as a policy.
+//! The signatures that images need: the flags as a policy.
 
 use std::path::PathBuf;
 
@@ -82,7 +82,7 @@ impl RequiredSignatures {
                 ignore_certificate_log: args.insecure_ignore_sct,
                 trusted_root: root,
             }))),
-            _ => Err(usage("--verify-key, --verify-identity and --verify-policy exclude each other")
+            _ => Err(usage("--verify-key, --verify-identity and --verify-policy cannot be combined")
                 .with_hint(
                     "keep one of them, or unset its variable THORAS_MIRROR_VERIFY_…; a policy can name keys for some images and \
                      identities for others",
@@ -145,13 +145,13 @@ fn matcher(name: &str, exact: Option<String>, pattern: Option<&str>) -> Result<M
             }
         }),
         (Some(_), Some(_)) => {
-            Err(usage(format!("--verify-{name} and --verify-{name}-regexp exclude each other"))
+            Err(usage(format!("--verify-{name} and --verify-{name}-regexp cannot be combined"))
                 .with_hint("pass one of them"))
         }
-        (None, None) => Err(usage(format!(
-            "--verify-{name} is missing: an identity counts only together with its issuer"
-        ))
-        .with_hint(format!("pass --verify-{name} or --verify-{name}-regexp"))),
+        (None, None) => {
+            Err(usage(format!("--verify-{name} is missing: an identity and its issuer belong together"))
+                .with_hint(format!("pass --verify-{name} or --verify-{name}-regexp")))
+        }
     }
 }
 
@@ -198,8 +198,8 @@ mod tests {
             ("--insecure-ignore-sct --verify-key a", "--insecure-ignore-sct has no effect"),
             ("--trusted-root a", "--trusted-root has no effect without"),
             ("--verify-key a --insecure-ignore-tlog --trusted-root r", "--trusted-root has no effect with"),
-            ("--verify-key a --verify-policy p", "exclude each other"),
-            ("--verify-key a --verify-identity b --verify-issuer c", "exclude each other"),
+            ("--verify-key a --verify-policy p", "cannot be combined"),
+            ("--verify-key a --verify-identity b --verify-issuer c", "cannot be combined"),
             ("--verify-identity b", "--verify-issuer is missing"),
             ("--verify-issuer b", "--verify-identity is missing"),
             ("--verify-identity b --verify-identity-regexp b --verify-issuer c", "--verify-identity and"),

@@ -1,4 +1,4 @@
-//! `values`: for which mirror, with which login and of which size the chart is installed.
+//! The request of `values`: the mirror, its login, and the size of the installation.
 
 use std::path::PathBuf;
 
@@ -123,7 +123,7 @@ impl Values {
         })
     }
 
-    /// The first option that only the Thoras chart has, as it is typed.
+    /// The first option that only the Thoras chart has, as the user types it.
     pub(crate) fn thoras_option(&self) -> Option<&'static str> {
         match (&self.login, self.workloads, &self.storage) {
             (PullLogin::Secret { .. }, ..) => Some("--pull-secret"),

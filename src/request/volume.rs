@@ -8,7 +8,7 @@ const FAT32: u64 = 4_294_967_295;
 /// The capacity of a single-layer DVD, in bytes.
 const DVD: u64 = 4_700_000_000;
 /// The smallest volume, in bytes. Smaller volumes would be too many files to be useful.
-const SMALLEST: u64 = 64 * 1024;
+const MIN_SIZE: u64 = 64 * 1024;
 
 /// The largest size of a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl VolumeSize {
             other => units::parse_bytes(other).map_err(refused)?,
         };
         match size {
-            ..SMALLEST => Err(refused("the smallest volume is 64 KiB")),
+            ..MIN_SIZE => Err(refused("the smallest volume is 64 KiB")),
             size => Ok(Self(size)),
         }
     }

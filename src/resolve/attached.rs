@@ -1,8 +1,8 @@
-//! Reads what is attached to the manifests of an image, and to that in turn: signatures, attestations, SBOMs.
+//! Reads the attachments of an image's manifests, and theirs in turn: signatures, attestations, SBOMs.
 //!
-//! A [`Crawl`] receives the digests of the image's manifests while they are still being read, so both together take little
-//! more time than one of them. Manifests are read by digest; one whose `subject` is another manifest is ignored, because a
-//! registry may list anything. The registry is asked about each manifest once, so loops end.
+//! A [`Crawl`] receives the digests of the image's manifests while they are still being read, so both together take
+//! little more time than one of them. Manifests are read by digest; one whose `subject` is another manifest is ignored,
+//! because a registry may list anything. The registry is asked about each manifest once, so loops end.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -25,19 +25,19 @@ use crate::{
     },
     oci::{
         Attachment, Descriptor, Digest, Link, RawManifest, Repository, Target, attachment_kind::describe,
-        manifest::LARGEST_MANIFEST,
+        manifest::MAX_MANIFEST_SIZE,
     },
     units,
 };
 
 /// How many requests about attached manifests of one image run concurrently.
-const AT_ONCE: usize = 16;
+const CONCURRENCY: usize = 16;
 /// The maximum number of steps from the image: its SBOM is one, the SBOM's signature another.
-const DEEPEST: usize = 8;
+const MAX_DEPTH: usize = 8;
 /// The maximum number of manifests that are attached to one image.
-const MOST: usize = 20_000;
+const MAX_ATTACHED: usize = 20_000;
 /// The most bytes of attached manifests that are kept for one image. The rest is read again when it is pushed.
-const MOST_KEPT: u64 = 4 * 1024 * 1024;
+const MAX_KEPT_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Which attached manifests to read.
 #[derive(Debug)]
@@ -86,11 +86,11 @@ impl<'a, M> AttachedToRead<'a, M> {
 /// Why attached manifests cannot be copied.
 #[derive(Debug, thiserror::Error)]
 enum AttachmentError {
-    #[error("it is attached to {subject} and has {}, more than the {} that registries accept", units::bytes(*.size), units::bytes(LARGEST_MANIFEST as u64))]
+    #[error("it is attached to {subject} and has {}, more than the {} that registries accept", units::bytes(*.size), units::bytes(MAX_MANIFEST_SIZE as u64))]
     TooLarge { subject: Digest, size: u64 },
-    #[error("more than {MOST} manifests are attached to it")]
+    #[error("more than {MAX_ATTACHED} manifests are attached to it")]
     TooMany,
-    #[error("what is attached to it has attachments of its own, more than {DEEPEST} levels deep")]
+    #[error("its attachments are nested more than {MAX_DEPTH} levels deep")]
     TooDeep,
     #[error("the lock records that it is attached to {subject}, but {}", .reason)]
     NotAsRecorded { subject: Digest, reason: String },
@@ -100,8 +100,7 @@ impl EndpointError for AttachmentError {
     fn remedy(&self, _: &Location) -> Option<String> {
         Some(match self {
             Self::NotAsRecorded { .. } => "run sync without --locked".to_owned(),
-            _ => "copy less of what is attached with --referrers signatures or --referrer-type GLOB, or nothing with \
-                  --referrers none"
+            _ => "copy fewer attachments with --referrers signatures or --referrer-type GLOB, or none with --referrers none"
                 .to_owned(),
         })
     }
@@ -194,7 +193,7 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
             FuturesUnordered::new();
         let mut all_known = false;
         loop {
-            while running.len() < AT_ONCE
+            while running.len() < CONCURRENCY
                 && let Some(job) = jobs.pop_front()
             {
                 running.push(self.perform(job).boxed());
@@ -245,8 +244,8 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
     }
 
     fn check_bounds(&self, subject: &Digest, depth: usize, count: usize, is_leaf: bool) -> Result<(), Error> {
-        let too_deep = depth >= DEEPEST && !is_leaf;
-        match (count > MOST, too_deep) {
+        let too_deep = depth >= MAX_DEPTH && !is_leaf;
+        match (count > MAX_ATTACHED, too_deep) {
             (true, _) => Err(self.error(subject, AttachmentError::TooMany)),
             (false, true) => Err(self.error(subject, AttachmentError::TooDeep)),
             (false, false) => Ok(()),
@@ -306,7 +305,7 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
         attachment: &Attachment,
     ) -> Result<Result<Option<Attached>, String>, Error> {
         let Descriptor { digest, size, .. } = &attachment.descriptor;
-        if *size > LARGEST_MANIFEST as u64 {
+        if *size > MAX_MANIFEST_SIZE as u64 {
             let too_large = AttachmentError::TooLarge { subject: subject.clone(), size: *size };
             return Err(self.error(digest, too_large));
         }
@@ -355,7 +354,7 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
     }
 
     fn may_keep(&self, size: u64) -> bool {
-        self.kept.fetch_add(size, Ordering::Relaxed).saturating_add(size) <= MOST_KEPT
+        self.kept.fetch_add(size, Ordering::Relaxed).saturating_add(size) <= MAX_KEPT_BYTES
     }
 
     /// From the mirror if it has the manifest intact, otherwise from the source.

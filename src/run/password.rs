@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The most bytes that are read of a user name or a password.
-const LONGEST: u64 = 64 * 1024;
+const MAX_SIZE: u64 = 64 * 1024;
 
 /// The user name and the password for a login. The terminal shows its input again when this is dropped, so also if a
 /// signal ends the command.
@@ -34,7 +34,7 @@ pub(super) async fn ask(request: &StoreLogin) -> Result<NewLogin, Failure> {
         let hidden = terminal.without_echo()?;
         let question = format!("Password of {} for {}: ", escape(&username), escape(registry));
         let password = answer(terminal, question, "password").await;
-        // The line break that was typed was not shown either.
+        // The user's line break was not shown either.
         hidden.end_line();
         password?
     };
@@ -57,7 +57,7 @@ async fn answer(terminal: Terminal, question: String, what: &str) -> Result<Stri
         file.write_all(question.as_bytes())?;
         file.flush()?;
         let mut line = String::new();
-        BufReader::new(file.take(LONGEST)).read_line(&mut line)?;
+        BufReader::new(file.take(MAX_SIZE)).read_line(&mut line)?;
         Ok(line)
     };
     let cannot = |error: String| usage(format!("cannot read the {what} from the terminal: {error}"));

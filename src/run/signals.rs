@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM end a job; for a server, they and SIGHUP are commands.
+//! Signals: SIGINT and SIGTERM end a job; a server also handles SIGHUP.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Which connection is served next: at most so many at once, and no address at the expense of the others. No I/O.
+//! Decides which connection is served next: a limited number at once, and no address starves the others. No I/O.
 //!
 //! Connections are accepted before they are admitted, because only an accepted connection shows its address. One
 //! address gets at most three quarters of the slots. A free slot goes to the waiting address that has the fewest. If
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::client::Client;
 
 /// The most connections that wait. Beyond that, the address with the most waiting connections loses its newest.
-const MOST_WAITING: usize = 256;
+const MAX_WAITING: usize = 256;
 
 /// The connections that are served, and those that wait.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl<T> Admission<T> {
     /// Adds a connection. Returns a connection that must be closed, if too many wait.
     pub(super) fn arrive(&mut self, client: Client, connection: T) -> Option<T> {
         self.waiting.push_back((client, connection));
-        if self.waiting.len() <= MOST_WAITING.min(self.limit.max(16)) {
+        if self.waiting.len() <= MAX_WAITING.min(self.limit.max(16)) {
             return None;
         }
         let mut counts: HashMap<Client, usize> = HashMap::new();

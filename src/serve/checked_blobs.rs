@@ -1,4 +1,4 @@
-//! Which blobs of a bundle are known to have their digest.
+//! Remembers which blobs of a bundle have been verified.
 //!
 //! A whole blob is hashed while it is sent. A range of it cannot be, so the blob is read and hashed before its first
 //! range is sent.
@@ -13,7 +13,7 @@ use super::storage::Content;
 use crate::oci::Digest;
 
 /// The largest blob that is hashed for a range, in bytes. For larger ones, the client would wait too long.
-const LARGEST: u64 = 4 * 1024 * 1024 * 1024;
+const MAX_SIZE: u64 = 4 * 1024 * 1024 * 1024;
 
 /// The blobs that were hashed.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) struct CheckedBlobs {
 impl CheckedBlobs {
     /// Returns the content once its bytes are known to have its digest. Fails if they do not.
     pub(super) async fn check(&self, content: Content) -> io::Result<Content> {
-        let Some(digest) = content.unchecked().filter(|_| content.size() <= LARGEST).cloned() else {
+        let Some(digest) = content.unchecked().filter(|_| content.size() <= MAX_SIZE).cloned() else {
             return Ok(content);
         };
         if contains(&self.known, &digest) {

@@ -1,4 +1,4 @@
-//! Who a client is, as far as limits are concerned: its address.
+//! Identifies a client by its address, for limits.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_no_users_are_refused() {
+    fn lines_that_are_not_users_are_refused() {
         for line in ["ann", ":x", ":"] {
             assert_eq!(
                 parse(line).err(),

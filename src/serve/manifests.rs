@@ -21,11 +21,11 @@ use super::{
 use crate::oci::{Digest, RawManifest, manifest::ManifestError};
 
 /// The most tags that a request may set. The specification requires at least 10.
-const MOST_TAGS: usize = 100;
+const MAX_TAGS: usize = 100;
 
 /// How many KiB of small manifests are parsed at once, in all requests together. Parsed, a manifest of many small
 /// descriptors takes about twenty times its size.
-pub(super) const PARSED_AT_ONCE: usize = 8 * 1024;
+pub(super) const PARSED_KIB_AT_ONCE: usize = 8 * 1024;
 /// Larger manifests, in bytes, are parsed one after another.
 const LARGE: usize = 256 * 1024;
 
@@ -104,7 +104,7 @@ impl Registry {
         let permit = Arc::clone(&self.manifest_memory).acquire_many_owned(weight).await;
         let permit = permit.map_err(std::io::Error::other)?;
         self.change(move |folder| {
-            // The thread goes on if the client disconnects.
+            // The thread continues if the client disconnects.
             let _permit = permit;
             store(folder)
         })
@@ -154,8 +154,8 @@ impl PushedNames {
             tags.push(tag);
         }
         let requested = tags.len() - before;
-        if requested > MOST_TAGS {
-            let message = format!("one request may set at most {MOST_TAGS} tags");
+        if requested > MAX_TAGS {
+            let message = format!("one request may set at most {MAX_TAGS} tags");
             return Err(Refusal::new(StatusCode::URI_TOO_LONG, ErrorCode::Unsupported, message));
         }
         Ok(Self { digest, tags, requested })

@@ -1,4 +1,4 @@
-//! Options: what to serve, where, to whom, and the limits for clients.
+//! Options: what to serve, at which address, to which users, and the limits for clients.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use std::{
 use super::access_log::AccessLog;
 use crate::{
     endpoint::bundle::IndexSignature,
-    oci::{manifest::LARGEST_MANIFEST, mapping::Naming},
+    oci::{manifest::MAX_MANIFEST_SIZE, mapping::Naming},
 };
 
 /// The usual port of registries.
@@ -111,7 +111,7 @@ impl Default for Limits {
             connections: 512,
             head_bytes: 64 * 1024,
             header_lines: 100,
-            manifest_bytes: LARGEST_MANIFEST,
+            manifest_bytes: MAX_MANIFEST_SIZE,
             blob_bytes: u64::MAX,
             open_uploads: 10_000,
             open_uploads_per_client: 1_000,

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_begin_behind_last_and_end_at_n() {
+    fn pages_begin_after_last_and_end_at_n() {
         let tags = named(&["1", "2", "3", "4"]);
         let shown = |last, limit| {
             let page = page(&tags, last, limit);

@@ -118,7 +118,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_selection_always_lies_within_the_content(header in "(bytes=)?[0-9,-]{0,30}", size in any::<u64>()) {
+        fn a_selection_is_always_within_the_content(header in "(bytes=)?[0-9,-]{0,30}", size in any::<u64>()) {
             if let Selection::Part(span) = select(Some(&header), size) {
                 prop_assert!(span.start <= span.end && span.end < size);
                 prop_assert!(span.length() <= size);

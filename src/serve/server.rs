@@ -30,7 +30,7 @@ use super::{
     checked_blobs::CheckedBlobs,
     client::Client,
     large_work::LargeWork,
-    manifests::PARSED_AT_ONCE,
+    manifests::PARSED_KIB_AT_ONCE,
     options::{Limits, Names, Options},
     service::Registry,
     session::Sessions,
@@ -57,7 +57,7 @@ pub struct Server {
 pub struct Listing {
     /// The first repositories, each with its tags.
     pub shown: Vec<(String, Vec<String>)>,
-    /// The number of all repositories, as far as they were counted: at most [`Server::MOST_COUNTED`].
+    /// The number of all repositories, as far as they were counted: at most [`Server::MAX_COUNTED`].
     pub all: usize,
 }
 
@@ -93,7 +93,7 @@ impl Reloader {
 impl Server {
     /// The most repositories that [`Server::contents`] counts: a folder of many is not walked through to the end just to
     /// be described.
-    pub const MOST_COUNTED: usize = 1_000;
+    pub const MAX_COUNTED: usize = 1_000;
 
     /// Opens the storage, the certificate and user files, and the port.
     pub async fn bind(options: Options) -> Result<Self, ServeError> {
@@ -129,7 +129,7 @@ impl Server {
             allow_sparse,
             checked_blobs: CheckedBlobs::default(),
             large_work: LargeWork::start().map_err(ServeError::Thread)?,
-            manifest_memory: Arc::new(Semaphore::new(PARSED_AT_ONCE)),
+            manifest_memory: Arc::new(Semaphore::new(PARSED_KIB_AT_ONCE)),
             access_log,
         };
         Ok(Self { listener, address, tls, registry: Arc::new(registry) })
@@ -156,7 +156,7 @@ impl Server {
     /// The first repositories that it serves, at most `most`. Blocks.
     pub fn contents(&self, most: usize) -> io::Result<Listing> {
         let storage = &self.registry.storage;
-        let names = storage.repositories(most.max(Self::MOST_COUNTED))?;
+        let names = storage.repositories(most.max(Self::MAX_COUNTED))?;
         let shown = names.iter().take(most).map(|name| {
             let tags = storage.tags(name)?;
             Ok((name.to_string(), tags.iter().map(ToString::to_string).collect()))

@@ -27,11 +27,11 @@ use super::{
     storage::{FolderStorage, Storage},
     users::{User, Users},
 };
-use crate::oci::manifest::LARGEST_MANIFEST;
+use crate::oci::manifest::MAX_MANIFEST_SIZE;
 
 /// The most bytes of a refused request's body that are read so that the client sees the response: enough for any
 /// manifest, because its sender may have to log in first. Blobs are refused earlier, when their upload is opened.
-const DRAINED: u64 = LARGEST_MANIFEST as u64;
+const DRAINED: u64 = MAX_MANIFEST_SIZE as u64;
 
 /// The state that all connections share. The endpoints are in the modules of their workflows.
 pub(super) struct Registry {

@@ -25,7 +25,7 @@ use super::{
 
 /// The longest password that bcrypt hashes, in bytes. It ignores the rest, so a longer password would be accepted
 /// whatever its end.
-const LONGEST_PASSWORD: usize = 72;
+const MAX_PASSWORD_LENGTH: usize = 72;
 
 /// The size of the cache of correct passwords.
 const REMEMBERED: usize = 1024;
@@ -125,7 +125,7 @@ impl Users {
     /// Admits a request with a user name and the correct password.
     pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<User, Refusal> {
         let login = headers.get(header::AUTHORIZATION).and_then(Login::read).ok_or_else(unauthorized)?;
-        if login.password.expose_secret().len() > LONGEST_PASSWORD {
+        if login.password.expose_secret().len() > MAX_PASSWORD_LENGTH {
             return Err(password_too_long());
         }
         let table = Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner));
@@ -229,7 +229,7 @@ fn unauthorized() -> Refusal {
 
 /// The response to a password that no bcrypt hash can stand for.
 fn password_too_long() -> Refusal {
-    let message = format!("the password has more than {LONGEST_PASSWORD} bytes, which bcrypt cannot hash");
+    let message = format!("the password has more than {MAX_PASSWORD_LENGTH} bytes, which bcrypt cannot hash");
     Refusal::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
         .with(header::WWW_AUTHENTICATE, CHALLENGE)
 }

@@ -1,4 +1,4 @@
-//! Which image belongs to which shard.
+//! Assigns images to shards.
 //!
 //! Images are joined to groups, and groups are given to shards, the largest first, each to the shard that has least with
 //! it. Images of one repository belong together, because a repository stores each blob once; so do images that share
@@ -20,7 +20,7 @@ use crate::oci::{Digest, Reference, Repository};
 
 /// What an image costs besides its bytes, in bytes: some twenty requests.
 const IMAGE: u64 = 1024 * 1024;
-/// Smaller and smaller groups are tried until the division is even: so many times half the size.
+/// How often the size of groups is halved until the division is even.
 const HALVINGS: u32 = 4;
 /// A division is even if the largest shard has at most this many percent of the smallest possible maximum.
 const EVEN: u128 = 110;
@@ -61,7 +61,7 @@ pub(crate) struct Repeated {
 }
 
 impl Repeated {
-    /// Counts a blob that is in so many shards.
+    /// Counts a blob that is in this many shards.
     pub(crate) fn add(&mut self, size: u64, shards: usize) {
         let again = (shards as u64).saturating_sub(1);
         self.transfers = self.transfers.saturating_add(again);

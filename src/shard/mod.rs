@@ -22,7 +22,7 @@ pub(crate) use self::{
 use crate::oci::{Digest, digest::Algorithm};
 
 /// The most shards of one list.
-pub(crate) const MOST_SHARDS: u32 = 10_000;
+pub(crate) const MAX_SHARDS: u32 = 10_000;
 
 /// Which shard of how many. The first is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -41,7 +41,7 @@ pub(crate) enum ShardNumberError {
     #[error("`{}` is not I/N", .0.escape_debug())]
     Format(String),
     /// There are no shards, or too many.
-    #[error("{0} shards: expected a number from 1 to {MOST_SHARDS}")]
+    #[error("{0} shards: expected a number from 1 to {MAX_SHARDS}")]
     Count(u32),
     /// The first is 0.
     #[error("there is no shard {index} of {count}: the first is 0 and the last is {}", .count - 1)]
@@ -56,7 +56,7 @@ pub(crate) enum ShardNumberError {
 impl ShardNumber {
     /// Checks both numbers.
     pub(crate) const fn new(index: u32, count: u32) -> Result<Self, ShardNumberError> {
-        if count == 0 || count > MOST_SHARDS {
+        if count == 0 || count > MAX_SHARDS {
             return Err(ShardNumberError::Count(count));
         }
         if index >= count {

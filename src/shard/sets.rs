@@ -1,4 +1,4 @@
-//! Which locks of shards belong together, from their tags alone.
+//! Finds the locks of shards that belong together, from their tags alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ pub(crate) struct ShardSet {
     pub(crate) list: Digest,
     /// The number of shards.
     pub(crate) count: u32,
-    /// Those that are there.
+    /// Those that exist.
     present: BTreeSet<u32>,
 }
 

@@ -1,5 +1,6 @@
-//! The encrypted format of cosign's private keys (`cosign generate-key-pair`): JSON in PEM, with the key from a password
-//! by scrypt, and the content in a secretbox of `NaCl`. The same format as in the `encrypted` package of `go-securesystemslib`.
+//! The encrypted format of cosign's private keys (`cosign generate-key-pair`): JSON in PEM, with the key from a
+//! password by scrypt, and the content in a secretbox of `NaCl`. The same format as in the `encrypted` package of
+//! `go-securesystemslib`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use crypto_secretbox::{Key, KeyInit as _, Nonce, XSalsa20Poly1305, aead::Aead as _};
@@ -9,10 +10,10 @@ use serde::Deserialize;
 
 use super::KeyError;
 
-/// The most memory that a key may ask for, in bytes: cosign's keys take 64 MiB.
-const MOST_MEMORY: u64 = 512 * 1024 * 1024;
-/// The most times that a key may ask to repeat the work.
-const MOST_REPETITIONS: u32 = 16;
+/// The maximum memory that a key may require, in bytes: cosign's keys take 64 MiB.
+const MAX_MEMORY: u64 = 512 * 1024 * 1024;
+/// The maximum number of repetitions that a key may require.
+const MAX_REPETITIONS: u32 = 16;
 
 #[derive(Deserialize)]
 struct Envelope {
@@ -62,7 +63,7 @@ pub(super) fn decrypt(envelope: &[u8], password: &SecretString) -> Result<Zeroiz
 /// The parameters, bounded: a key file must not take all memory.
 fn cost(ScryptCost { n, r, p }: &ScryptCost) -> Result<Params, KeyError> {
     let memory = n.saturating_mul(u64::from(*r)).saturating_mul(128);
-    if !n.is_power_of_two() || memory > MOST_MEMORY || *p > MOST_REPETITIONS {
+    if !n.is_power_of_two() || memory > MAX_MEMORY || *p > MAX_REPETITIONS {
         return Err(KeyError::Encryption);
     }
     let log_n = u8::try_from(n.ilog2()).map_err(|_| KeyError::Encryption)?;

@@ -18,9 +18,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 pub(crate) use self::private_key::PrivateKey;
 
 /// The largest key file that is read, in bytes.
-pub(crate) const LARGEST_KEY: usize = 64 * 1024;
+pub(crate) const MAX_KEY_SIZE: usize = 64 * 1024;
 /// The largest signature file that is read, in bytes: one of RSA with 8192 bits has 1.4 KiB.
-pub(crate) const LARGEST_SIGNATURE: usize = 4 * 1024;
+pub(crate) const MAX_SIGNATURE_SIZE: usize = 4 * 1024;
 
 /// Every kind of key that can check a signature.
 const ALGORITHMS: [&(dyn VerificationAlgorithm + 'static); 5] = [
@@ -65,7 +65,7 @@ pub enum KeyError {
     #[error("it is encrypted in an unknown way: expected scrypt and nacl/secretbox, as cosign writes it")]
     Encryption,
     /// An encrypted key without a password.
-    #[error("it is encrypted, and there is no password")]
+    #[error("it is encrypted, but there is no password")]
     NoPassword,
     /// The password does not decrypt it.
     #[error("the password is wrong, or the key is damaged")]
@@ -126,7 +126,8 @@ fn decoded(signature: &[u8]) -> Vec<u8> {
 
 /// Whether a file has the form of a signature file, which may be replaced by a newer one.
 pub(crate) fn is_signature(file: &[u8]) -> bool {
-    file.len() <= LARGEST_SIGNATURE && STANDARD.decode(file.trim_ascii()).is_ok_and(|bytes| bytes.len() >= 64)
+    file.len() <= MAX_SIGNATURE_SIZE
+        && STANDARD.decode(file.trim_ascii()).is_ok_and(|bytes| bytes.len() >= 64)
 }
 
 /// The content of a signature file.

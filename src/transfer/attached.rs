@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use futures::{TryStreamExt, stream::FuturesUnordered};
 
-use super::{MANIFESTS_AT_ONCE, Transfer, start};
+use super::{CONCURRENT_MANIFESTS, Transfer, start};
 use crate::{
     endpoint::{Destination, Error, Source},
     graph::{Attached, Graph},
@@ -25,7 +25,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             let mut pushes = FuturesUnordered::new();
             for (step, attached) in round {
                 let push = self.push_by_digest(image, graph, *step, attached);
-                start(&mut pushes, push, MANIFESTS_AT_ONCE).await?;
+                start(&mut pushes, push, CONCURRENT_MANIFESTS).await?;
             }
             pushes.try_collect::<()>().await?;
         }
@@ -35,7 +35,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
                 if let Some(tag) = attached.tag().filter(|_| step.by_tag) {
                     let target = Target::Tag(tag.to_owned());
                     let push = async move { self.push_manifest(image, graph, &attached.node, &target).await };
-                    start(&mut pushes, push, MANIFESTS_AT_ONCE).await?;
+                    start(&mut pushes, push, CONCURRENT_MANIFESTS).await?;
                 }
             }
             pushes.try_collect::<()>().await?;

@@ -16,8 +16,8 @@ use crate::oci::{Digest, Repository};
 /// A blob in a repository of the destination.
 pub(super) type BlobKey = (Digest, Repository);
 type States = HashMap<Digest, State>;
-/// Whether the blob was transferred (true) or its claim abandoned (false); pending until then. An image may have thousands
-/// of blobs, so it is small.
+/// Whether the blob was transferred (true) or its claim abandoned (false); pending until then. An image may have
+/// thousands of blobs, so it is small.
 type State = Arc<SetOnce<bool>>;
 
 /// The claims in all repositories that may get further images, including those that are done.
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_without_further_images_is_forgotten_and_says_what_is_lost() {
+    fn a_repository_without_remaining_images_is_forgotten() {
         let claims = Claims::default();
         let other = (Digest::sha256(b"y"), key().1);
         claims.claim(&key()).unwrap().done();

@@ -1,7 +1,7 @@
 //! Passes on one stream of blobs, which can be read only once, to several destinations.
 //!
-//! Each destination may be a few MiB behind the stream. If one is further behind, the stream waits for it, because what it
-//! misses cannot be read again, but no longer than [`PATIENCE`].
+//! Each destination may be a few MiB behind the stream. If one is further behind, the stream waits for it, because what
+//! it misses cannot be read again, but no longer than [`DESTINATION_TIMEOUT`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,8 +17,8 @@ use crate::{
 /// How many bytes a destination may be behind.
 const WINDOW: usize = 8 * 1024 * 1024;
 /// How long the stream waits for a destination that takes nothing, for example a registry that is storing a large blob.
-/// Then it goes on without that destination.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
+/// Then it continues without that destination.
+pub(crate) const DESTINATION_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The beginning of a stream that several destinations receive.
 pub(crate) struct FanOut {
@@ -49,9 +49,9 @@ enum Item {
     End,
 }
 
-/// The stream went on without a destination.
+/// The stream continued without a destination.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("it took no data for {} s, and the other destinations went on without it", .0.as_secs())]
+#[error("it took no data for {} s, and the other destinations continued without it", .0.as_secs())]
 struct LeftBehind(Duration);
 
 impl EndpointError for LeftBehind {}
@@ -105,7 +105,7 @@ impl FanOut {
                         kept.push(outlet);
                     }
                 }
-                // It has ended by itself, and says why.
+                // It has ended on its own, and says why.
                 Ok(Err(_)) => {}
                 Err(_) => {
                     let location = Location::new(Operation::UploadBlob, Side::Destination, "from the stream");
@@ -240,7 +240,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn every_destination_gets_all_blobs_in_one_pass() {
         let sizes = [3 * MIB, 0, 20 * MIB + 7, 5];
-        let (fan_out, feeds) = FanOut::new(2, PATIENCE);
+        let (fan_out, feeds) = FanOut::new(2, DESTINATION_TIMEOUT);
         let mut feeds = feeds.into_iter();
         let (all, some) = (feeds.next().unwrap(), feeds.next().unwrap());
         let mut blobs = zeros(&sizes);
@@ -252,7 +252,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failing_stream_fails_every_destination_and_an_absent_destination_fails_itself() {
-        let (fan_out, mut feeds) = FanOut::new(2, PATIENCE);
+        let (fan_out, mut feeds) = FanOut::new(2, DESTINATION_TIMEOUT);
         drop(feeds.pop());
         let mut blobs = Zeros { fails: true, ..zeros(&[20 * MIB]) };
         let (read, ()) = join(read(feeds.pop().unwrap(), |_| true), fan_out.pass_on(&mut blobs)).await;
@@ -262,7 +262,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_stream_stops_waiting_for_a_destination_that_fails() {
         const UNTIL_IT_FAILS: Duration = Duration::from_secs(1);
-        let (fan_out, mut feeds) = FanOut::new(2, PATIENCE);
+        let (fan_out, mut feeds) = FanOut::new(2, DESTINATION_TIMEOUT);
         let failing = feeds.pop().unwrap();
         let failing = async move {
             tokio::time::sleep(UNTIL_IT_FAILS).await;
@@ -278,7 +278,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_stream_waits_for_a_slow_destination_but_not_forever() {
-        let (fan_out, feeds) = FanOut::new(3, PATIENCE);
+        let (fan_out, feeds) = FanOut::new(3, DESTINATION_TIMEOUT);
         let mut feeds = feeds.into_iter();
         let (fast, mut slow, mut stalled) =
             (feeds.next().unwrap(), feeds.next().unwrap(), feeds.next().unwrap());
@@ -286,7 +286,7 @@ mod tests {
             let mut length = 0;
             slow.next_blob().await.unwrap();
             while let Some(piece) = slow.piece().await.unwrap() {
-                tokio::time::sleep(PATIENCE / 8).await;
+                tokio::time::sleep(DESTINATION_TIMEOUT / 8).await;
                 length += piece.len();
             }
             length
@@ -295,8 +295,8 @@ mod tests {
         let begun = tokio::time::Instant::now();
         let ((read, slow), ()) = join(join(read(fast, |_| true), slow), fan_out.pass_on(&mut blobs)).await;
         assert_eq!((read.unwrap(), slow), (vec![40 * MIB], 40 * MIB));
-        assert!(begun.elapsed() < PATIENCE * 7, "{:?}", begun.elapsed());
-        // It had 8 MiB of room, and then the stream went on.
+        assert!(begun.elapsed() < DESTINATION_TIMEOUT * 7, "{:?}", begun.elapsed());
+        // It had 8 MiB of room, and then the stream continued.
         stalled.next_blob().await.unwrap();
         let mut length = 0;
         let error = loop {
@@ -306,7 +306,7 @@ mod tests {
             }
         };
         assert_eq!(length, WINDOW);
-        assert!(error.cause.to_string().contains("went on without it"), "{error}");
+        assert!(error.cause.to_string().contains("continued without it"), "{error}");
         assert_eq!(error.location.side, Side::Destination);
     }
 }

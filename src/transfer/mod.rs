@@ -30,10 +30,10 @@ use crate::{
 };
 
 /// How many manifests of one image are pushed concurrently.
-const MANIFESTS_AT_ONCE: usize = 8;
+const CONCURRENT_MANIFESTS: usize = 8;
 /// How many blobs of one image wait for their turn or are transferred. Many more than are transferred concurrently: an
 /// image with thousands of attached manifests has as many blobs.
-const BLOBS_AT_ONCE: usize = 256;
+const CONCURRENT_BLOBS: usize = 256;
 
 /// Executes plans between one source and one destination.
 pub(crate) struct Transfer<S, D> {
@@ -86,7 +86,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
                 (step, claim)
             })
             .collect();
-        if steps.len() > BLOBS_AT_ONCE {
+        if steps.len() > CONCURRENT_BLOBS {
             // As in the queue: a large blob that starts last delays the end.
             steps.sort_by_key(|(step, _)| Reverse(step.blob.size));
         }
@@ -120,7 +120,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         let mut blobs = FuturesUnordered::new();
         loop {
             // A blob waits only for blobs of images that were admitted before, so this cannot block them.
-            let room = BLOBS_AT_ONCE - blobs.len();
+            let room = CONCURRENT_BLOBS - blobs.len();
             blobs.extend(
                 steps.by_ref().take(room).map(|(step, claim)| self.transfer(image, rank, step, claim)),
             );
@@ -179,7 +179,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         for nodes in by_height.into_values() {
             let mut pushes = FuturesUnordered::new();
             for node in nodes {
-                start(&mut pushes, self.push_child(image, graph, node), MANIFESTS_AT_ONCE).await?;
+                start(&mut pushes, self.push_child(image, graph, node), CONCURRENT_MANIFESTS).await?;
             }
             pushes.try_collect::<()>().await?;
         }
@@ -388,7 +388,7 @@ mod tests {
 
     #[test]
     fn of_more_blobs_than_an_image_starts_at_once_the_largest_come_first() {
-        let sizes = 1..=BLOBS_AT_ONCE as u64 + 1;
+        let sizes = 1..=CONCURRENT_BLOBS as u64 + 1;
         let admitted = transfer().admit(&image(), plan(sizes.clone()), Rank::default());
         let order: Vec<u64> = admitted.steps.iter().map(|(step, _)| step.blob.size).collect();
         assert_eq!(order, sizes.rev().collect::<Vec<_>>());

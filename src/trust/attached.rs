@@ -1,4 +1,4 @@
-//! What is attached to an image, and which of it are signatures.
+//! The attachments of an image, and which of them are signatures.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const SIMPLE_SIGNING_LAYER: &str = "application/vnd.dev.cosign.simplesigning.v1+
 pub(crate) const SIGNATURE_TAG_SUFFIX: &str = ".sig";
 
 /// The largest layer that is read as a signature, in bytes. Attestations may hold whole SBOMs.
-const LARGEST_SIGNATURE: u64 = 32 * 1024 * 1024;
+const MAX_SIGNATURE_SIZE: u64 = 32 * 1024 * 1024;
 
 /// A manifest that is attached to an image, with the bytes of the layers that [`signature_layers`] names.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ pub fn signature_layers(manifest: &[u8], is_signature_tag: bool) -> Vec<Descript
             layer.size(),
         ))
     };
-    needed.iter().filter(|layer| layer.size() <= LARGEST_SIGNATURE).filter_map(own).collect()
+    needed.iter().filter(|layer| layer.size() <= MAX_SIGNATURE_SIZE).filter_map(own).collect()
 }
 
 /// Whether the artifact type of a referrer says that it is a signature.

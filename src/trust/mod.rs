@@ -1,4 +1,4 @@
-//! Whether the signatures attached to an image satisfy the user's policy, before anything is copied.
+//! Decides whether the signatures of an image satisfy the user's policy, before anything is copied.
 //!
 //! It agrees with `cosign verify` and sends no requests: a job reads what is attached to an image and passes it in.
 //!

@@ -1,4 +1,4 @@
-//! Which images need whose signature.
+//! Policies: which images need which signatures.
 
 use std::{fmt, path::PathBuf};
 

@@ -160,7 +160,7 @@ fn rule(entry: Entry, folder: &Path, trusted_root: Option<&Path>) -> Result<Rule
     if images.is_empty() {
         return Err(problem(
             "`match` is missing",
-            "write which images it is about: `match: registry.example.com/team/*`",
+            "write the images that it applies to: `match:  registry.example.com/team/*`",
         ));
     }
     let requirement = requirement(entry, folder, trusted_root)?;
@@ -190,7 +190,7 @@ fn requirement(entry: Entry, folder: &Path, default_root: Option<&Path>) -> Resu
         return Err(no_effect("ignore-sct", "identity"));
     }
     if root.is_some() && entry.notation.is_some() {
-        let what = "`trusted-root` has no effect beside `notation`";
+        let what = "`trusted-root` has no effect with `notation`";
         return Err(problem(what, "write the authorities as `certificates` below `notation`"));
     }
     if root.is_some() && (entry.unsigned || entry.ignore_tlog) {
@@ -240,7 +240,7 @@ fn notation_requirement(value: Value, folder: &Path) -> Result<NotationRequireme
         ));
     }
     if required.identities.len() > 1 && required.identities.iter().any(|identity| identity == ANY_IDENTITY) {
-        return Err(problem("`notation`: `*` makes the other identities useless", "remove one of them"));
+        return Err(problem("`notation`: `*` makes the other identities redundant", "remove one of them"));
     }
     Ok(required)
 }
@@ -344,11 +344,11 @@ mod tests {
             (&entry("match: a, notation: {certificates: a, identities: me@x}"), "`me@x` is not an identity"),
             (
                 &entry("match: a, notation: {certificates: a, identities: ['*', 'x509.subject: C=US']}"),
-                "makes the other identities useless",
+                "makes the other identities redundant",
             ),
             (
                 &entry("match: a, notation: {certificates: a, identities: '*'}, trusted-root: r.json"),
-                "`trusted-root` has no effect beside `notation`",
+                "`trusted-root` has no effect with `notation`",
             ),
             (
                 &entry("match: a, notation: {certificates: a, identities: '*'}, ignore-tlog: true"),

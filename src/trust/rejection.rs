@@ -1,4 +1,4 @@
-//! Why a signature does not count, and what to do about it.
+//! Why a signature was rejected, with hints.
 
 use std::fmt;
 
@@ -146,7 +146,7 @@ impl fmt::Display for Reason {
             Self::UntrustedLog(why) => write!(formatter, "its transparency log is not trusted: {why}"),
             Self::NoTrustedTime(why) => write!(formatter, "nothing trusted proves when it was made: {why}"),
             Self::Unsupported(why) => write!(formatter, "it cannot be verified here: {why}"),
-            Self::RefusedByNotation(why) => write!(formatter, "notation refuses it: {why}"),
+            Self::RefusedByNotation(why) => write!(formatter, "notation rejects it: {why}"),
         }
     }
 }

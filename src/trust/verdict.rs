@@ -88,7 +88,7 @@ impl Verdict {
             )),
             Self::Unsigned => Some(
                 Failure {
-                    causes: vec![format!("nothing that is attached to {subject} is a signature")],
+                    causes: vec![format!("no manifest attached to {subject} is a signature")],
                     ..fail("is not signed")
                 }
                 .with_hint(

@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 /// How many seeds run at once. They spend most of their time in pauses before retries.
-const AT_ONCE: usize = 4;
+const CONCURRENCY: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_mirror_converges_whatever_the_faults() {
@@ -30,7 +30,8 @@ async fn every_mirror_converges_whatever_the_faults() {
         let corpus = Arc::clone(&corpus);
         async move { tokio::spawn(run_seed(seed, corpus)).await.err().map(|_| seed) }
     });
-    let failed: Vec<usize> = runs.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
+    let failed: Vec<usize> =
+        runs.buffer_unordered(CONCURRENCY).filter_map(std::future::ready).collect().await;
     assert_eq!(failed, Vec::<usize>::new(), "these seeds failed, for the reasons above");
 }
 

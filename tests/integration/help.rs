@@ -65,7 +65,7 @@ async fn the_summary_is_short_and_the_selection_comes_first() {
         let arguments = command.split(' ').chain(["-h"]);
         let outcome = Mirror::new(arguments).run().await.expect_success();
         let heading = outcome.stdout.lines().find(|line| line.ends_with(':') && !line.starts_with(' '));
-        let expected = if command.ends_with("import") { "How to import:" } else { "Which images:" };
+        let expected = if command.ends_with("import") { "How to import:" } else { "Image selection:" };
         assert_eq!(heading, Some(expected), "{outcome}");
     }
 }

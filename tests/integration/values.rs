@@ -219,7 +219,7 @@ async fn values_of(chart: &str, more: &[&str]) -> Outcome {
 
 /// The registry, empty in the chart, goes in front of a repository that has several components itself.
 #[tokio::test]
-async fn an_empty_registry_is_not_taken_for_a_part_of_the_repository() {
+async fn an_empty_registry_is_not_mistaken_for_part_of_the_repository() {
     let folder = tempfile::tempdir().unwrap();
     let values = "global: {image: {registry: }}\nweb: {repository: team/web, tag: 1}\nproxy: {repository: proxy, tag: 2, fullName: }\n";
     let named = |name: &str| {

@@ -1,4 +1,4 @@
-//! What is attached to the images of a layout: signatures, attestations, SBOMs.
+//! The attachments of a layout's images: signatures, attestations, SBOMs.
 //!
 //! A manifest that names its subject is attached to it, wherever the index lists it: untagged, as oras does, below an
 //! image, or below a fallback index. A manifest under a tag of cosign's older format is attached to the manifest whose

@@ -1,4 +1,4 @@
-//! Which manifests and blobs a layout needs: everything reachable from its index.
+//! Finds the manifests and blobs that a layout needs: everything reachable from its index.
 //!
 //! Manifests may come in any order, even a child before its parent. Once every referenced manifest is known, so are the
 //! blobs and their sizes.
@@ -15,17 +15,17 @@ use crate::{
     graph::{self, ForeignLayers, ImageManifests, Relation, Successor},
     oci::{
         Contents, Descriptor, Digest, RawManifest, Sizes,
-        manifest::{LARGEST_MANIFEST, ManifestError},
+        manifest::{MAX_MANIFEST_SIZE, ManifestError},
     },
 };
 
 /// The most bytes of manifests that a bundle with few images may have, and how many more each image permits.
-const MOST_BYTES: u64 = 48 * 1024 * 1024;
+const MAX_BYTES: u64 = 48 * 1024 * 1024;
 const BYTES_PER_IMAGE: u64 = 16 * 1024;
 
-/// The most bytes of manifests in a bundle of so many images. A reader holds them all in memory.
+/// The maximum total size of the manifests in a bundle with this many images. A reader holds them all in memory.
 pub(crate) fn most_manifest_bytes(images: usize) -> u64 {
-    MOST_BYTES.max((images as u64).saturating_mul(BYTES_PER_IMAGE))
+    MAX_BYTES.max((images as u64).saturating_mul(BYTES_PER_IMAGE))
 }
 
 /// The manifests and blobs found so far.
@@ -142,7 +142,7 @@ impl Closure {
     /// yet.
     pub(crate) fn add(&mut self, digest: Digest, bytes: Bytes) -> Result<Vec<Digest>, BundleError> {
         self.bytes += bytes.len() as u64;
-        if self.bytes > self.most_bytes || bytes.len() > LARGEST_MANIFEST {
+        if self.bytes > self.most_bytes || bytes.len() > MAX_MANIFEST_SIZE {
             return Err(BundleError::TooManyManifests { limit: self.most_bytes });
         }
         self.unclaimed.insert(digest.clone(), bytes);

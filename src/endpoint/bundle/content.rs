@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The most bytes of content that stay in memory.
-const MOST_IN_MEMORY: usize = 1024 * 1024;
+const MAX_IN_MEMORY: usize = 1024 * 1024;
 /// How many bytes are read at once.
 const PIECE: usize = 64 * 1024;
 
@@ -96,7 +96,7 @@ impl From<Bytes> for Content {
 }
 
 fn spooled(write: &impl Fn(&mut dyn Write) -> io::Result<()>) -> io::Result<Content> {
-    let mut out = BufWriter::new(SpooledTempFile::new(MOST_IN_MEMORY));
+    let mut out = BufWriter::new(SpooledTempFile::new(MAX_IN_MEMORY));
     write(&mut out)?;
     match out.into_inner().map_err(io::IntoInnerError::into_error)?.into_inner() {
         SpooledData::InMemory(written) => Ok(Content::Memory(written.into_inner().into())),
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_large_content_is_not_kept_in_memory() {
-        for (size, in_memory) in [(10, true), (3 * MOST_IN_MEMORY + 1, false)] {
+        for (size, in_memory) in [(10, true), (3 * MAX_IN_MEMORY + 1, false)] {
             let bytes: Vec<u8> = (0..size).map(|number| u8::try_from(number % 251).unwrap()).collect();
             let content = Content::written(|out| out.write_all(&bytes));
             assert_eq!(matches!(content, Content::Memory(_)), in_memory, "{size}");

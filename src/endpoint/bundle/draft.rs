@@ -108,7 +108,7 @@ impl Gathered {
         self.closure.add_complete(image);
     }
 
-    /// The bytes of `index.json`: the images, then what is attached to them, and whom to trust.
+    /// The bytes of `index.json`: the images, then what is attached to them, and trust files.
     fn index(&self, trust: Option<&TrustArtifact>, lock: Option<&Digest>) -> Vec<u8> {
         // A tag attaches it: as a tag of the same repository.
         let tagged: Vec<(Reference, &Descriptor)> = self
@@ -156,7 +156,7 @@ impl Draft {
         Self::with_trust(gathered, Content::of_lock(lock), absent, None)
     }
 
-    /// The same, from the bytes of the lock, with files that say whom to trust. None of their blobs is left out.
+    /// The same, from the bytes of the lock, with trust files. None of their blobs is left out.
     #[must_use]
     pub(crate) fn with_trust(
         gathered: Gathered,
@@ -261,7 +261,7 @@ pub(crate) struct ExpectedBundle {
 }
 
 /// The most bytes of a head that may be damaged. Two bundles differ in more: their indexes hold other digests.
-const MOST_DAMAGED: usize = 16;
+const MAX_DAMAGED: usize = 16;
 
 impl Draft {
     /// Fails if files of the output exist and are not this bundle, whole, unfinished or damaged. With `sources`, a bundle
@@ -282,7 +282,7 @@ impl Draft {
             Some((path.display().to_string(), Some(opened), size))
         });
         let found = self.layout.head_alteration(&Slices::new(parts.collect()));
-        if found.is_ok_and(|found| found.bytes <= MOST_DAMAGED) {
+        if found.is_ok_and(|found| found.bytes <= MAX_DAMAGED) {
             return Ok(());
         }
         let other = Bundle::open(&path).ok();

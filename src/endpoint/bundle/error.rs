@@ -1,4 +1,4 @@
-//! Errors about bundles, with hints.
+//! Bundle errors.
 
 mod hints;
 
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     endpoint::{EndpointError, Location},
     error::{Failure, Kind, Reason},
-    oci::{Digest, manifest::LARGEST_MANIFEST},
+    oci::{Digest, manifest::MAX_MANIFEST_SIZE},
     units,
 };
 
@@ -160,7 +160,7 @@ pub enum BundleError {
     #[error("thoras-mirror.lock cannot be read: {}", .0.escape_debug())]
     Lock(String),
     /// A manifest is too large.
-    #[error("manifest {digest} is larger than {}", ByteSize(LARGEST_MANIFEST as u64))]
+    #[error("manifest {digest} is larger than {}", ByteSize(MAX_MANIFEST_SIZE as u64))]
     LargeManifest {
         /// Which.
         digest: Digest,
@@ -225,13 +225,13 @@ pub enum BundleError {
     /// Its index has other bytes than those that were signed.
     #[error("the signature does not match this bundle and this key")]
     Signature,
-    /// Its files that say whom to trust cannot be read.
+    /// Its trust files cannot be read.
     #[error("the bundle's trust files cannot be read: {reason}")]
     TrustFiles {
         /// Why.
         reason: &'static str,
     },
-    /// One of its files that say whom to trust cannot be used.
+    /// One of its trust files cannot be used.
     #[error("the bundle's trust file {} cannot be used: {reason}", .name.escape_debug())]
     TrustFile {
         /// Its name.

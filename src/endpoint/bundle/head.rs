@@ -24,12 +24,12 @@ use crate::{
 };
 
 /// The most values in a lock with few images, and how many more each image permits.
-const MOST_LOCK_VALUES: usize = 300_000;
+const MAX_LOCK_VALUES: usize = 300_000;
 const LOCK_VALUES_PER_IMAGE: usize = 120;
 
-/// The most values in the lock of a bundle whose index has so many entries.
+/// The maximum number of values in the lock of a bundle whose index has this many entries.
 pub(crate) fn most_lock_values(entries: usize) -> usize {
-    MOST_LOCK_VALUES.max(entries.saturating_mul(LOCK_VALUES_PER_IMAGE))
+    MAX_LOCK_VALUES.max(entries.saturating_mul(LOCK_VALUES_PER_IMAGE))
 }
 
 /// Everything before a bundle's blobs.

@@ -17,7 +17,7 @@ pub(crate) const END_MARK: [u8; 2 * size_of::<Block>()] = [0; 2 * size_of::<Bloc
 /// From this size on, the size is in a PAX record: eleven octal digits are not enough.
 const LARGE: u64 = 8 << 30;
 /// The largest extension that is read, in bytes: only names and sizes are needed.
-const LARGEST_EXTENSION: u64 = 64 * 1024;
+const MAX_EXTENSION_SIZE: u64 = 64 * 1024;
 
 /// The number of zeros after the content of an entry.
 pub(crate) fn padding(size: u64) -> u64 {
@@ -211,7 +211,7 @@ impl Headers {
         }
         let kind = header.entry_type();
         if matches!(kind, EntryType::XHeader | EntryType::XGlobalHeader | EntryType::GNULongName) {
-            if size > LARGEST_EXTENSION {
+            if size > MAX_EXTENSION_SIZE {
                 return Err(HeaderError::Extension("it is too large"));
             }
             self.extending = Some(kind);

@@ -17,23 +17,23 @@ use super::{
     header::{BLOCK, Block, Entry, Headers, Step, other_than_an_archive, padding},
     index,
     names::{self, Name},
-    open::{LARGEST_MARKER, largest_lock},
-    scan::MOST_ENTRIES,
+    open::{MAX_MARKER_SIZE, largest_lock},
+    scan::MAX_ENTRIES,
     signature::{self, IndexSignature},
     slices::Slices,
     storage::Storage,
-    trust::LARGEST_TRUST_FILE,
+    trust::MAX_TRUST_FILE_SIZE,
 };
 use crate::{
     endpoint::{BlobSequence, Error, Location, Operation},
-    oci::{Digest, manifest::LARGEST_MANIFEST},
+    oci::{Digest, manifest::MAX_MANIFEST_SIZE},
     problem::Side,
 };
 
 /// The number of bytes read at a time.
 const PIECE: usize = 256 * 1024;
 /// The most bytes after the end mark: archivers fill up their last record.
-const LONGEST_TAIL: u64 = 16 * 1024 * 1024;
+const MAX_TAIL_LENGTH: u64 = 16 * 1024 * 1024;
 /// The name in messages instead of a path.
 const STANDARD_INPUT: &str = "standard input";
 
@@ -105,13 +105,13 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
             let Some((name, size)) = self.next_file().await? else { break };
             match name {
                 Name::Marker => {
-                    marker = names::is_marker(&self.whole(names::MARKER, LARGEST_MARKER).await?);
+                    marker = names::is_marker(&self.whole(names::MARKER, MAX_MARKER_SIZE).await?);
                     if !marker {
                         return Err(BundleError::Marker);
                     }
                 }
                 Name::Index => {
-                    let bytes = self.whole(names::INDEX, index::LARGEST).await?;
+                    let bytes = self.whole(names::INDEX, index::MAX_SIZE).await?;
                     signature::check(self.signed.as_ref(), &bytes)?;
                     index = Some(bytes);
                 }
@@ -123,10 +123,10 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
                         let index: Bytes = index.take().ok_or(BundleError::IndexTooLate)?;
                         head = Some(Head::new(index, lock.take())?);
                     }
-                    if size > LARGEST_MANIFEST as u64 {
+                    if size > MAX_MANIFEST_SIZE as u64 {
                         return Err(BundleError::IndexTooLate);
                     }
-                    let bytes = self.whole("a manifest", LARGEST_MANIFEST as u64).await?;
+                    let bytes = self.whole("a manifest", MAX_MANIFEST_SIZE as u64).await?;
                     kept.push((digest.clone(), bytes.clone()));
                     if let Some(head) = &mut head {
                         head.closure.add(digest, bytes)?;
@@ -186,9 +186,9 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         }
         let is_early = |digest: &Digest| head.closure.is_early(digest);
         while let Some((digest, _)) =
-            next.take_if(|(digest, size)| *size <= LARGEST_TRUST_FILE && is_early(digest))
+            next.take_if(|(digest, size)| *size <= MAX_TRUST_FILE_SIZE && is_early(digest))
         {
-            kept.push((digest, self.whole("a trust file", LARGEST_TRUST_FILE).await?));
+            kept.push((digest, self.whole("a trust file", MAX_TRUST_FILE_SIZE).await?));
             next = self.next_blob().await?;
         }
         Ok((kept.iter().filter(|(digest, _)| is_early(digest)).cloned().collect(), next))
@@ -264,8 +264,8 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
 
     fn entry(&mut self, entry: Entry) -> Result<Option<(Name, u64)>, BundleError> {
         self.entries += 1;
-        if self.entries > MOST_ENTRIES {
-            return Err(BundleError::TooManyEntries { limit: MOST_ENTRIES });
+        if self.entries > MAX_ENTRIES {
+            return Err(BundleError::TooManyEntries { limit: MAX_ENTRIES });
         }
         let name = names::read(&entry.path)
             .map_err(|error| BundleError::Name { path: entry.path.clone(), error })?;
@@ -294,7 +294,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         if self.entries == 0 {
             return Ok(());
         }
-        let mut tail = (&mut self.input).take(LONGEST_TAIL);
+        let mut tail = (&mut self.input).take(MAX_TAIL_LENGTH);
         tokio::io::copy(&mut tail, &mut tokio::io::sink()).await.map_err(unreadable)?;
         Ok(())
     }

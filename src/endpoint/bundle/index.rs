@@ -20,27 +20,27 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// An annotation of the index itself: the digest of the lock, so that the bundle's id also covers the lock.
 const LOCK_DIGEST: &str = "com.thoras.mirror.lock.digest";
-/// The largest index that is read, in bytes: so many have the most entries with the names that registries have.
-pub(crate) const LARGEST: u64 = 32 * 1024 * 1024;
+/// The maximum size of an index, in bytes: that of the maximum number of entries with names of typical length.
+pub(crate) const MAX_SIZE: u64 = 32 * 1024 * 1024;
 
 /// The most images in a bundle.
-const MOST_IMAGES: usize = 20_000;
+const MAX_IMAGES: usize = 20_000;
 /// The most entries of an index: images, and what is attached to them.
-const MOST_ENTRIES: usize = 100_000;
+const MAX_ENTRIES: usize = 100_000;
 /// The largest lock of a bundle with few images, in bytes, and how much more each image permits: a lock has about
 /// 2.3 KiB for each image.
-const LARGEST_LOCK: u64 = 16 * 1024 * 1024;
+const MAX_LOCK_SIZE: u64 = 16 * 1024 * 1024;
 const LOCK_PER_IMAGE: u64 = 4 * 1024;
 
 /// The number of images that an index with these bytes has at most, without parsing it.
 pub(crate) fn images_at_most(bytes: &[u8]) -> usize {
     const KEY: &[u8] = b"\"digest\"";
-    bytes.windows(KEY.len()).filter(|window| *window == KEY).count().min(MOST_IMAGES)
+    bytes.windows(KEY.len()).filter(|window| *window == KEY).count().min(MAX_IMAGES)
 }
 
 /// The largest lock that is read together with an index of this many images, in bytes.
 pub(crate) fn largest_lock(images: usize) -> u64 {
-    LARGEST_LOCK.max(images.min(MOST_IMAGES) as u64 * LOCK_PER_IMAGE)
+    MAX_LOCK_SIZE.max(images.min(MAX_IMAGES) as u64 * LOCK_PER_IMAGE)
 }
 
 /// One image of a layout.
@@ -65,7 +65,7 @@ pub struct Index {
     pub images: Vec<IndexEntry>,
     /// What is attached to the images: entries without a name, and tags of cosign's older format.
     pub attached: Vec<IndexEntry>,
-    /// Lists of files that say whom to trust.
+    /// Lists of trust files.
     pub(crate) trust: Vec<IndexEntry>,
     /// The digest of the lock, in bundles of this program.
     pub lock: Option<Digest>,
@@ -142,8 +142,8 @@ impl<'a> IndexDocument<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, BundleError> {
         let document: Self =
             serde_json::from_slice(bytes).map_err(|error| BundleError::Index(json_problem(&error)))?;
-        if document.manifests.len() > MOST_ENTRIES {
-            return Err(BundleError::Index(format!("it has more than {MOST_ENTRIES} entries")));
+        if document.manifests.len() > MAX_ENTRIES {
+            return Err(BundleError::Index(format!("it has more than {MAX_ENTRIES} entries")));
         }
         Ok(document)
     }
@@ -246,7 +246,7 @@ fn entry(written: &ReadEntry<'_>) -> Result<IndexEntry, BundleError> {
     let reference = names().find_map(|name| full_name(&name.0));
     let label = names().next_back().filter(|_| reference.is_none()).map(|name| name.0.to_string());
     let fields = if reference.is_none() && label.is_none() {
-        // Values of another type are not annotations; such an entry is none of this program's.
+        // Values of another type are not annotations; this program writes no such entry.
         let annotations = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         ReferrerFields { artifact_type: fields.as_ref().map(|text| text.0.to_string()), annotations }
     } else {
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_that_is_none_is_refused() {
+    fn an_invalid_digest_is_refused() {
         let text = r#"{"schemaVersion":2,"manifests":[{"mediaType":"m","digest":"sha256:../x","size":1}]}"#;
         assert!(Index::read(text.as_bytes()).is_err());
         assert!(Index::read(b"[]").is_err());

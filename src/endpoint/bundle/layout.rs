@@ -1,6 +1,6 @@
 //! The layout of a bundle of this program. It follows from the descriptors alone, before any blob is read.
 //!
-//! Order: `oci-layout`, `index.json`, `thoras-mirror.lock`, manifests, files that say whom to trust, configs, layers, each
+//! Order: `oci-layout`, `index.json`, `thoras-mirror.lock`, manifests, trust files, configs, layers, each
 //! group by digest. The same images give the same bytes.
 
 use std::{

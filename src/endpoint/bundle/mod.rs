@@ -11,8 +11,8 @@
 //! # Ok::<(), thoras_mirror::endpoint::bundle::BundleError>(())
 //! ```
 //!
-//! An opened bundle is a [`Source`](super::Source), so [`mirror`](crate::pipeline::mirror()) pushes its images as it would
-//! those of a registry.
+//! An opened bundle is a [`Source`](super::Source), so [`mirror`](crate::pipeline::mirror()) pushes its images as it
+//! would those of a registry.
 //!
 //! # The format
 //!
@@ -49,7 +49,7 @@
 //! | writing it in order | [`stream`] |
 //! | reading it from a pipe | `incoming` |
 //! | who wrote it | `signature` |
-//! | files that say whom to trust | `trust` |
+//! | trust files: public keys, trusted roots, policies | `trust` |
 //! | writing it as a [`Destination`](super::Destination) | `writer`, each blob through a `sink` |
 //!
 //! Nothing is unpacked, so no name in an archive ever becomes a path on this machine.

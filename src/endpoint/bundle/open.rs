@@ -26,10 +26,10 @@ use super::{
     storage::{BlobReader, Storage},
     volumes::{self, OpenedFiles, VolumeError},
 };
-use crate::oci::{Digest, manifest::LARGEST_MANIFEST};
+use crate::oci::{Digest, manifest::MAX_MANIFEST_SIZE};
 
 /// The largest marker that is read, in bytes.
-pub(crate) const LARGEST_MARKER: u64 = 4096;
+pub(crate) const MAX_MARKER_SIZE: u64 = 4096;
 
 impl Bundle {
     /// Opens an archive or a folder.
@@ -94,8 +94,8 @@ impl Bundle {
     ) -> Result<Self, BundleError> {
         let file = |name: Name| found.get(&name).map(|extent| BlobReader::new(slices.clone(), *extent));
         let small = |name, called, limit| file(name).map(|file| file.whole(called, limit, path)).transpose();
-        let marker = small(Name::Marker, names::MARKER, LARGEST_MARKER)?;
-        let index = small(Name::Index, names::INDEX, index::LARGEST)?;
+        let marker = small(Name::Marker, names::MARKER, MAX_MARKER_SIZE)?;
+        let index = small(Name::Index, names::INDEX, index::MAX_SIZE)?;
         // Without an index it is not a layout, which is reported below.
         if let Some(index) = &index {
             signature::check(signed, index)?;
@@ -116,8 +116,8 @@ impl Bundle {
 
     fn from_folder(path: &Path, signed: Option<&IndexSignature>) -> Result<Self, BundleError> {
         let storage = Storage::open_folder(path)?;
-        let marker = storage.small(names::MARKER, LARGEST_MARKER)?;
-        let index = storage.small(names::INDEX, index::LARGEST)?;
+        let marker = storage.small(names::MARKER, MAX_MARKER_SIZE)?;
+        let index = storage.small(names::INDEX, index::MAX_SIZE)?;
         // Without an index it is not a layout, which is reported below.
         if let Some(index) = &index {
             signature::check(signed, index)?;
@@ -154,10 +154,10 @@ impl Bundle {
         let mut wanted: Vec<Digest> = head.closure.wanted().cloned().collect();
         while let Some(digest) = wanted.pop() {
             let Some(manifest) = storage.blob(&digest)? else { continue };
-            if manifest.size() > LARGEST_MANIFEST as u64 {
+            if manifest.size() > MAX_MANIFEST_SIZE as u64 {
                 return Err(BundleError::LargeManifest { digest });
             }
-            let bytes = manifest.whole("a manifest", LARGEST_MANIFEST as u64, storage.path())?;
+            let bytes = manifest.whole("a manifest", MAX_MANIFEST_SIZE as u64, storage.path())?;
             wanted.extend(head.closure.add(digest, bytes)?);
         }
         Ok(Self::new(head, storage, None))
@@ -214,11 +214,11 @@ fn unaltered_head(
             Ok(_) | Err(_) => Ok(None),
         }
     };
-    let marker = small(Name::Marker, names::MARKER, LARGEST_MARKER)?;
+    let marker = small(Name::Marker, names::MARKER, MAX_MARKER_SIZE)?;
     if marker.is_none_or(|(marker, _)| marker != names::MARKER_CONTENT) {
         return Ok(None);
     }
-    let Some((index, _)) = small(Name::Index, names::INDEX, index::LARGEST)? else { return Ok(None) };
+    let Some((index, _)) = small(Name::Index, names::INDEX, index::MAX_SIZE)? else { return Ok(None) };
     signature::check(signed, &index)?;
     let limit = largest_lock(Some(&index));
     let Some((lock, stored)) = small(Name::Lock, names::LOCK, limit)? else { return Ok(None) };
@@ -226,10 +226,10 @@ fn unaltered_head(
     let mut head = head.with_stored_lock(stored);
     while !head.closure.is_complete() {
         match scan.next_file() {
-            Ok(Some((Name::Blob(digest), extent))) if extent.size <= LARGEST_MANIFEST as u64 => {
+            Ok(Some((Name::Blob(digest), extent))) if extent.size <= MAX_MANIFEST_SIZE as u64 => {
                 let bytes = BlobReader::new(slices.clone(), extent).whole(
                     "a manifest",
-                    LARGEST_MANIFEST as u64,
+                    MAX_MANIFEST_SIZE as u64,
                     path,
                 )?;
                 if head.closure.add(digest, bytes).is_err() {

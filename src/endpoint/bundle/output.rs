@@ -59,7 +59,7 @@ impl Output {
     /// Refuses more volumes than readers accept.
     pub(crate) fn check_count(&self, length: u64) -> Result<(), BundleError> {
         let count = self.volume.filter(|volume| *volume > 0).map_or(1, |volume| length.div_ceil(volume));
-        let limit = volumes::MOST_VOLUMES;
+        let limit = volumes::MAX_VOLUMES;
         if count > limit as u64 { Err(BundleError::TooManyVolumes { count, limit }) } else { Ok(()) }
     }
 

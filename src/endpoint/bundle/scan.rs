@@ -13,7 +13,7 @@ use super::{
 };
 
 /// The most entries in an archive.
-pub(crate) const MOST_ENTRIES: usize = 200_000;
+pub(crate) const MAX_ENTRIES: usize = 200_000;
 
 /// Walks through an archive from its first byte.
 pub(crate) struct Scan<'a> {
@@ -140,8 +140,8 @@ impl<'a> Scan<'a> {
 
     fn entry(&mut self, entry: Entry) -> Result<Option<(Name, Extent)>, BundleError> {
         self.entries += 1;
-        if self.entries > MOST_ENTRIES {
-            return Err(BundleError::TooManyEntries { limit: MOST_ENTRIES });
+        if self.entries > MAX_ENTRIES {
+            return Err(BundleError::TooManyEntries { limit: MAX_ENTRIES });
         }
         let name = names::read(&entry.path)
             .map_err(|error| BundleError::Name { path: entry.path.clone(), error })?;

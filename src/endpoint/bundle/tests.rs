@@ -222,7 +222,7 @@ fn a_missing_volume_is_named_by_the_stream() {
     assert!(error.cause.to_string().contains("thoras.tar.001"), "{}", error.cause);
 }
 
-/// A lock and an index of so many images for two platforms. A signature is attached to each of their manifests.
+/// A lock and an index of this many images for two platforms. A signature is attached to each of their manifests.
 fn signed_images(count: usize) -> (Lock, Vec<u8>) {
     let digest = |what: &str, number: usize| Digest::sha256(format!("{what} {number}").as_bytes());
     let signature_type = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -293,11 +293,11 @@ fn the_limits_admit_ten_thousand_signed_images() {
     let (lock, index) = signed_images(100);
     let (bytes, entries) = (lock.to_bytes(), index::images_at_most(&index));
     assert!(entries >= 400);
-    assert!(index.len() as u64 * TIMES < index::LARGEST, "{} bytes of index", index.len());
+    assert!(index.len() as u64 * TIMES < index::MAX_SIZE, "{} bytes of index", index.len());
     let limit = index::largest_lock(entries * 100);
     assert!(bytes.len() as u64 * TIMES < limit, "{} bytes of lock, at most {limit}", bytes.len());
     let values = bytes.split(|byte| *byte == b',').count();
     assert!(values * 100 < head::most_lock_values(entries * 100), "{values} values");
-    assert!(bytes.len() as u64 * TIMES < crate::lock::LARGEST_RECEIPT);
+    assert!(bytes.len() as u64 * TIMES < crate::lock::MAX_RECEIPT_SIZE);
     Head::new(index.into(), Some(bytes.into())).unwrap();
 }

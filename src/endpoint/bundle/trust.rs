@@ -1,4 +1,4 @@
-//! Files in a bundle that say whom to trust: trusted roots, public keys and policies.
+//! Trust files in a bundle: trusted roots, public keys and policies.
 //!
 //! They are the layers of one OCI artifact without a name in `index.json`, so the signature of the index covers them, and
 //! other tools skip the artifact or copy it as it is. Their blobs come before all others, so that a reader of a pipe has
@@ -15,9 +15,9 @@ use crate::oci::{Descriptor, Digest, RawManifest, media_type::OCI_MANIFEST, refe
 /// The type of the artifact.
 pub(super) const ARTIFACT_TYPE: &str = "application/vnd.thoras-mirror.trust.v1+json";
 /// The largest file, in bytes. A trusted root has about 10 KiB.
-pub(crate) const LARGEST_TRUST_FILE: u64 = 256 * 1024;
+pub(crate) const MAX_TRUST_FILE_SIZE: u64 = 256 * 1024;
 /// The most files.
-pub(crate) const MOST_TRUST_FILES: usize = 64;
+pub(crate) const MAX_TRUST_FILES: usize = 64;
 
 /// The config of an artifact that needs none (OCI image specification, "Guidance for an Empty Descriptor").
 const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
@@ -135,7 +135,7 @@ impl Head {
                 }
             }
         }
-        if files.len() > MOST_TRUST_FILES {
+        if files.len() > MAX_TRUST_FILES {
             return Err(refused("there are too many of them"));
         }
         Ok(files.into_values().collect())
@@ -145,11 +145,11 @@ impl Head {
         let manifest = self.closure.manifests.get(artifact);
         let manifest = manifest.ok_or_else(|| refused("their manifest is missing or damaged"))?;
         let document: Document = serde_json::from_slice(manifest.bytes())
-            .map_err(|_| refused("their manifest is not one of trust files"))?;
+            .map_err(|_| refused("their manifest does not list trust files"))?;
         let listed = |layer: Layer| {
             let name = layer.annotations.get(TITLE).filter(|name| is_file_name(name)).cloned();
-            let name = name.ok_or_else(|| refused("one of them has no plain file name"))?;
-            if layer.size > LARGEST_TRUST_FILE {
+            let name = name.ok_or_else(|| refused("the name of one is not a plain file name"))?;
+            if layer.size > MAX_TRUST_FILE_SIZE {
                 return Err(BundleError::TrustFile { name, reason: "it is too large" });
             }
             let blob = Descriptor::new(layer.media_type.as_str().into(), layer.digest, layer.size);
@@ -166,7 +166,7 @@ impl Bundle {
             let bytes = match self.trust_blobs.get(&blob.digest) {
                 Some(bytes) => bytes.clone(),
                 None => match self.blob(&blob.digest)? {
-                    Some(reader) => reader.whole("a trust file", LARGEST_TRUST_FILE, self.path())?,
+                    Some(reader) => reader.whole("a trust file", MAX_TRUST_FILE_SIZE, self.path())?,
                     None => return Err(BundleError::TrustFile { name, reason: "it is missing" }),
                 },
             };

@@ -13,7 +13,7 @@ use super::{
     error::BundleError,
     index::{self, IndexDocument},
     names,
-    open::LARGEST_MARKER,
+    open::MAX_MARKER_SIZE,
     signature::{self, IndexSignature},
     storage::{BlobReader, Storage},
 };
@@ -59,8 +59,8 @@ impl UnreadLayout {
         signed: Option<&IndexSignature>,
     ) -> Result<Option<Self>, BundleError> {
         let storage = Storage::open_folder(path)?;
-        let Some(marker) = storage.small(names::MARKER, LARGEST_MARKER)? else { return Ok(None) };
-        let Some(bytes) = storage.small(names::INDEX, index::LARGEST)? else { return Ok(None) };
+        let Some(marker) = storage.small(names::MARKER, MAX_MARKER_SIZE)? else { return Ok(None) };
+        let Some(bytes) = storage.small(names::INDEX, index::MAX_SIZE)? else { return Ok(None) };
         if !names::is_marker(&marker) || index::images_at_most(&bytes) <= most {
             return Ok(None);
         }

@@ -25,12 +25,12 @@ pub(crate) const SUFFIX: &str = ".volumes.json";
 /// A volume is recognized by the digest of this many of its first bytes, or of all its bytes if it is smaller.
 pub(crate) const BEGINNING: u64 = 64 * 1024;
 /// The largest index that is read, in bytes: a head of the largest size in base64.
-const LARGEST: u64 = 160 * 1024 * 1024;
+const MAX_SIZE: u64 = 160 * 1024 * 1024;
 /// The largest head that an index contains, in bytes. A larger head is only in the first volumes, so that the index
 /// stays small.
-pub(crate) const LARGEST_HEAD: usize = 256 * 1024;
+pub(crate) const MAX_HEAD_SIZE: usize = 256 * 1024;
 /// The most volumes in a set.
-pub(crate) const MOST_VOLUMES: usize = 10_000;
+pub(crate) const MAX_VOLUMES: usize = 10_000;
 
 /// The index of a set of volumes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ impl VolumeSet {
     /// The index of these volumes. `length` is the whole tar's.
     #[must_use]
     pub fn new(bundle: Digest, length: u64, head: Bytes, volumes: Vec<Volume>) -> Self {
-        let head = if head.len() > LARGEST_HEAD { Bytes::new() } else { head };
+        let head = if head.len() > MAX_HEAD_SIZE { Bytes::new() } else { head };
         Self { schema: SCHEMA.to_owned(), bundle, length, head, volumes }
     }
 
@@ -99,7 +99,7 @@ impl VolumeSet {
 
     /// Checks that the volumes are contiguous and that their names are not paths.
     fn check(&self) -> Result<(), String> {
-        if self.volumes.is_empty() || self.volumes.len() > MOST_VOLUMES {
+        if self.volumes.is_empty() || self.volumes.len() > MAX_VOLUMES {
             return Err(format!("it has {} volumes", self.volumes.len()));
         }
         let mut end = 0_u64;
@@ -188,8 +188,8 @@ fn read_index(path: &Path) -> Result<VolumeSet, VolumeError> {
     let refused = |reason| VolumeError::Index { path: path.to_owned(), reason };
     let read = || -> io::Result<Vec<u8>> {
         let size = path.metadata()?.len();
-        if size > LARGEST {
-            return Err(io::Error::other(format!("it is larger than {LARGEST} bytes")));
+        if size > MAX_SIZE {
+            return Err(io::Error::other(format!("it is larger than {MAX_SIZE} bytes")));
         }
         std::fs::read(path)
     };

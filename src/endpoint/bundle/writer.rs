@@ -166,7 +166,7 @@ impl Writer {
         });
         let described = described.into_iter().collect::<io::Result<_>>()?;
         let (layout, id) = (self.draft.layout(), self.draft.id().clone());
-        let is_small = layout.head_length() <= volumes::LARGEST_HEAD as u64;
+        let is_small = layout.head_length() <= volumes::MAX_HEAD_SIZE as u64;
         let head = if is_small { layout.head()? } else { Bytes::new() };
         Ok(VolumeSet::new(id, layout.length(), head, described))
     }

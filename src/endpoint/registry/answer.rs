@@ -15,9 +15,9 @@ use super::{limits, message_text::says_tls_is_missing, refusal::Refusal, retry};
 use crate::error::{escape, hide_repeated};
 
 /// The longest message to show, in characters.
-const LONGEST_MESSAGE: usize = 400;
+const MAX_MESSAGE_LENGTH: usize = 400;
 /// The longest detail to show, in characters.
-const LONGEST_DETAIL: usize = 200;
+const MAX_DETAIL_LENGTH: usize = 200;
 
 /// The `Authorization` of a request, stored in its response: some registries repeat it in an error.
 #[derive(Clone)]
@@ -45,13 +45,13 @@ pub(super) fn remember(response: &mut Response, authorization: Option<&HeaderVal
     }
 }
 
-/// Reads an error response, at most [`limits::ERROR_BODY`] bytes.
+/// Reads an error response, at most [`limits::MAX_ERROR_BODY_SIZE`] bytes.
 pub(super) async fn refusal(mut response: Response) -> Refusal {
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers());
     let mut body = Vec::new();
     // On a timeout, use what has arrived: the status matters more than the body.
-    let _ = tokio::time::timeout(limits::ERROR_BODY_PATIENCE, read_start(&mut response, &mut body)).await;
+    let _ = tokio::time::timeout(limits::ERROR_BODY_TIMEOUT, read_start(&mut response, &mut body)).await;
     let sent = response.extensions().get::<Sent>();
     // Redact before truncating and escaping, which could leave an unrecognized part of a secret.
     let redact = |text: &str| {
@@ -80,12 +80,12 @@ pub(super) fn starts_as_web_page(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
 }
 
-/// Reads at most [`limits::ERROR_BODY`] bytes.
+/// Reads at most [`limits::MAX_ERROR_BODY_SIZE`] bytes.
 async fn read_start(response: &mut Response, body: &mut Vec<u8>) {
     while let Ok(Some(piece)) = response.chunk().await {
-        let room = limits::ERROR_BODY - body.len();
+        let room = limits::MAX_ERROR_BODY_SIZE - body.len();
         body.extend(piece.iter().take(room));
-        if body.len() == limits::ERROR_BODY {
+        if body.len() == limits::MAX_ERROR_BODY_SIZE {
             return;
         }
     }
@@ -162,7 +162,7 @@ fn plain_text(body: &[u8]) -> String {
 
 fn shorten(text: &str) -> String {
     let text = escape(text).replace('\n', " ");
-    match text.char_indices().nth(LONGEST_MESSAGE) {
+    match text.char_indices().nth(MAX_MESSAGE_LENGTH) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,
     }
@@ -172,7 +172,7 @@ fn shorten(text: &str) -> String {
 /// without empty values, truncated. The caller escapes control characters.
 fn detail_text(detail: &Value) -> String {
     let text = written(detail);
-    match text.char_indices().nth(LONGEST_DETAIL) {
+    match text.char_indices().nth(MAX_DETAIL_LENGTH) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,
     }
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn long_messages_are_truncated_at_a_character() {
         let (_, message) = read_envelope("ü".repeat(2000).as_bytes(), str::to_owned);
-        assert_eq!(message.chars().count(), LONGEST_MESSAGE + 1);
+        assert_eq!(message.chars().count(), MAX_MESSAGE_LENGTH + 1);
     }
 
     #[test]
@@ -274,6 +274,6 @@ mod tests {
 
     #[test]
     fn a_long_detail_is_truncated_at_a_character() {
-        assert_eq!(detail_text(&json!("ü".repeat(1000))).chars().count(), LONGEST_DETAIL + 1);
+        assert_eq!(detail_text(&json!("ü".repeat(1000))).chars().count(), MAX_DETAIL_LENGTH + 1);
     }
 }

@@ -17,7 +17,7 @@ const CHUNK: u64 = 5 * MIB;
 /// GHCR refuses larger chunks (oras-project/rust-oci-client#35).
 const GHCR_CHUNK: u64 = 4 * MIB;
 /// The smallest chunk to try: a server that refuses it refuses all uploads.
-const SMALLEST_CHUNK: u64 = 256 * 1024;
+const MIN_CHUNK_SIZE: u64 = 256 * 1024;
 /// After this many refused mounts in a row, mounts are no longer requested.
 const MOUNT_REFUSALS: u32 = 3;
 
@@ -151,7 +151,7 @@ impl Capabilities {
         self.redirects_uploads.load(Ordering::Relaxed) && !self.reads_bodies_first.load(Ordering::Relaxed)
     }
 
-    /// A body waited in vain: the registry redirected it only after reading it.
+    /// A body waited for nothing: the registry redirected the request only after reading it.
     pub(super) fn redirected_after_body(&self) {
         self.reads_bodies_first.store(true, Ordering::Relaxed);
     }
@@ -189,7 +189,7 @@ impl Capabilities {
                 UploadMethod::Chunks(self.chunk)
             }
             (UploadMethod::Chunks(size), RegistryError::Refused(Refusal { status: 413, .. }))
-                if size / 2 >= SMALLEST_CHUNK =>
+                if size / 2 >= MIN_CHUNK_SIZE =>
             {
                 UploadMethod::Chunks(size / 2)
             }

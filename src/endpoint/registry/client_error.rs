@@ -35,7 +35,7 @@ pub(super) fn translate(error: &reqwest::Error) -> RegistryError {
     if error.is_connect() || is_alert {
         RegistryError::Unreachable { problem: connection_problem(error), reason }
     } else if error.is_timeout() {
-        RegistryError::Stalled(limits::STALL)
+        RegistryError::Stalled(limits::STALL_TIMEOUT)
     } else if find::<hyper::Error>(error).is_some_and(says_not_http) {
         RegistryError::NotHttp(reason)
     } else {

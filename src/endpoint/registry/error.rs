@@ -1,4 +1,4 @@
-//! Why an operation on a registry failed, and what the user can do about it.
+//! Registry errors, with hints.
 
 use std::{fmt, time::Duration};
 
@@ -93,7 +93,7 @@ pub enum RegistryError {
     },
     /// The manifest has a digest other than sha256, and the registry did not point the tag to it.
     #[error(
-        "the image has a {} digest, and the registry does not set a tag for a push by digest: the tag {found}",
+        "the image has a {} digest, but the registry does not set a tag for a push by digest: the tag {found}",
         .algorithm.name()
     )]
     TagNotSet {

@@ -39,7 +39,7 @@ impl LayerUrls {
     /// work, so the next one comes first.
     fn of<'a>(&self, blob: &'a Descriptor) -> impl Iterator<Item = &'a str> + use<'a> {
         let urls = blob.urls.as_slice();
-        let urls = urls.get(..limits::LAYER_URLS).unwrap_or(urls);
+        let urls = urls.get(..limits::MAX_LAYER_URLS).unwrap_or(urls);
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let times = asked.entry(blob.digest.clone()).or_default();
         let first = times.checked_rem(urls.len()).unwrap_or_default();

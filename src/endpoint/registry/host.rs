@@ -84,7 +84,7 @@ impl Host {
         self.network.rates().of(self.side)
     }
 
-    /// Waits until so many bytes may be exchanged with this side.
+    /// Waits until this many bytes may be exchanged with this side.
     pub(super) async fn take_rate(&self, bytes: usize) {
         if let Some(rate) = self.rate() {
             rate.take(bytes).await;
@@ -174,7 +174,7 @@ impl Host {
     /// and only by a status that keeps its method. `at` becomes the origin of the last request.
     async fn send_once(&self, call: &Call<'_>, at: &mut Origin) -> Result<Response, RegistryError> {
         let mut url = call.url.clone();
-        for _ in 0..=limits::REDIRECTS {
+        for _ in 0..=limits::MAX_REDIRECTS {
             *at = Origin::of(&url).map_err(|error| RegistryError::Redirect(error.to_string()))?;
             let response = self.send_to(at, &url, call).await?;
             url = match redirect::target(&url, &call.method, &response)? {
@@ -182,7 +182,7 @@ impl Host {
                 None => return Ok(response),
             };
         }
-        Err(RegistryError::Redirect(format!("it redirects more than {} times", limits::REDIRECTS)))
+        Err(RegistryError::Redirect(format!("it redirects more than {} times", limits::MAX_REDIRECTS)))
     }
 
     /// One request to one URL. Credentials only if the URL is this registry's own origin.

@@ -1,4 +1,4 @@
-//! What all requests to one host share, whatever they are for: the pauses that it asks for, and whether it can be
+//! State that all requests to one host share, whatever they are for: the pauses that it asks for, and whether it can be
 //! reached at all.
 //!
 //! A [`HostState`] belongs to an origin, not to a side or a purpose: registries, token servers and the hosts behind
@@ -18,14 +18,14 @@ use tokio::time::Instant;
 use super::{
     auth::Origin,
     error::RegistryError,
-    retry::{self, LONGEST_RETRY_AFTER},
+    retry::{self, MAX_RETRY_AFTER},
     throttle::Throttles,
 };
 use crate::endpoint::{lock, retry::Pause};
 
-/// So many successes in a row shorten the next pause by one step.
+/// This many successes in a row shorten the next pause by one step.
 const CALM: u32 = 10;
-/// After so many successes between two pauses, the next pause is shorter: the host refuses some requests, but serves
+/// After this many successes between two pauses, the next pause is shorter: the host refuses some requests, but serves
 /// others, and longer pauses would only slow the run down.
 const PROGRESS: u32 = 3;
 /// A host that answered earlier in the run is tried again after this time.
@@ -127,7 +127,7 @@ impl HostState {
             inner.calm = 0;
         }
         let grown = if is_new { Pause::Backoff.duration(inner.throttles) } else { Duration::ZERO };
-        let until = now + asked.unwrap_or_default().max(grown).min(LONGEST_RETRY_AFTER);
+        let until = now + asked.unwrap_or_default().max(grown).min(MAX_RETRY_AFTER);
         inner.not_before = Some(inner.not_before.map_or(until, |earlier| earlier.max(until)));
     }
 
@@ -152,7 +152,7 @@ mod tests {
         RegistryError::Refused(Refusal { status, retry_after, ..Refusal::default() })
     }
 
-    /// The time that `ready` waits, on a clock that moves by itself.
+    /// The time that `ready` waits, on a clock that advances automatically.
     async fn pause_of(state: &HostState) -> Duration {
         let before = Instant::now();
         state.ready().await;
@@ -197,7 +197,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_long_pause_becomes_a_verdict_until_it_is_over() {
         let state = HostState::default();
-        let limit = LONGEST_RETRY_AFTER;
+        let limit = MAX_RETRY_AFTER;
         state.failed(&throttled(429, Some(limit)));
         assert!(state.verdict().is_none());
         assert!(pause_of(&state).await >= limit);

@@ -1,28 +1,30 @@
 //! Limits on what a registry can make this client do.
+//!
+//! Limits on content apply to every endpoint: manifests in `oci::manifest`, graphs in `resolve`.
 
 use std::{num::NonZeroU32, time::Duration};
 
 /// The connect timeout.
-pub(super) const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout for a response's header, and for each piece of its body.
-pub(super) const STALL: Duration = Duration::from_secs(60);
-/// The slowest transfer, in bytes per second, measured over one [`STALL`]. A slower one is abandoned and resumed: dead
-/// connections and overloaded proxies trickle.
-pub(super) const SLOWEST: u64 = 1024;
+pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// The slowest transfer, in bytes per second, measured over one [`STALL_TIMEOUT`]. A slower one is abandoned and
+/// resumed: dead connections and overloaded proxies trickle.
+pub(super) const MIN_BYTES_PER_SECOND: u64 = 1024;
 /// The timeout for the response to a complete upload: the registry may have to move the blob in its storage.
-const COMMIT: Duration = Duration::from_secs(300);
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long an idle connection is kept. Short, because a streamed body cannot be sent again after a dead connection.
-pub(super) const IDLE: Duration = Duration::from_secs(20);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The maximum number of redirects of one request.
-pub(super) const REDIRECTS: usize = 5;
+pub(super) const MAX_REDIRECTS: usize = 5;
 /// How long the body of a blob waits for a redirect at a registry that redirects uploads.
-pub(super) const REDIRECT: Duration = Duration::from_secs(2);
+pub(super) const REDIRECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The maximum number of URLs that are tried for a foreign layer.
-pub(super) const LAYER_URLS: usize = 8;
+pub(super) const MAX_LAYER_URLS: usize = 8;
 /// The total timeout for the body of an error response, or of one that is not needed.
-pub(super) const ERROR_BODY_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest error response that is read, in bytes.
-pub(super) const ERROR_BODY: usize = 64 * 1024;
+pub(super) const MAX_ERROR_BODY_SIZE: usize = 64 * 1024;
 /// Concurrent requests to one host, other than blob transfers: initial and maximum number. Several machines share the
 /// initial number.
 pub(super) const REQUESTS_PER_HOST: (usize, usize) = (24, 48);
@@ -39,7 +41,7 @@ pub struct Tuning {
     /// The smallest blob, in bytes, whose interrupted upload is resumed, if necessary by a later process. Smaller blobs
     /// are sent again, which is as fast as asking for the progress.
     pub resume_from: u64,
-    /// Save the hash state every so many bytes.
+    /// The number of bytes between saved hash states.
     pub snapshot_every: u64,
     /// How large blobs are read in parts.
     pub parts: Parts,
@@ -51,8 +53,8 @@ impl Default for Tuning {
     fn default() -> Self {
         const MIB: u64 = 1024 * 1024;
         Self {
-            stall: STALL,
-            commit: COMMIT,
+            stall: STALL_TIMEOUT,
+            commit: COMMIT_TIMEOUT,
             resume_from: 32 * MIB,
             snapshot_every: 16 * MIB,
             parts: Parts { first: 16 * MIB, size: 2 * MIB },
@@ -73,6 +75,7 @@ pub struct Parts {
 
 /// How many connections read the parts of one blob, and how many transfers may be in progress at one host for more
 /// connections to start.
-pub(super) const PARTS_AT_ONCE: usize = 8;
-/// How many parts wait in memory for their turn in the whole run: 14 MiB from registries that are near, 28 MiB from others.
+pub(super) const MAX_CONCURRENT_PARTS: usize = 8;
+/// How many parts wait in memory for their turn in the whole run: 14 MiB from registries that are near, 28 MiB from
+/// others.
 pub(super) const PARTS_IN_MEMORY: usize = 7;

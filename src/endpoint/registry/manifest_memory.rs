@@ -14,7 +14,7 @@ pub(super) const LARGE: usize = 64 * 1024;
 const UNIT: usize = 1024;
 const UNITS: usize = 32 * 1024;
 /// After this time, a manifest is read without a reservation: a user of the library may hold many.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 static MEMORY: Semaphore = Semaphore::const_new(UNITS);
 /// For the pages of lists: their readers may hold manifests, and must not wait for them.
@@ -39,7 +39,7 @@ impl Reservation {
 
     async fn from(memory: &'static Semaphore, size: usize) -> Self {
         let units = u32::try_from(size.div_ceil(UNIT).min(UNITS)).unwrap_or(u32::MAX);
-        let permit = tokio::time::timeout(PATIENCE, memory.acquire_many(units)).await;
+        let permit = tokio::time::timeout(TIMEOUT, memory.acquire_many(units)).await;
         Self { _permit: permit.ok().and_then(Result::ok) }
     }
 

@@ -1,12 +1,34 @@
 //! Registries over HTTP: the OCI distribution specification as real registries speak it.
 //!
-//! [`Registries`] is one side of a copy, with any number of hosts. [`network`] opens connections, [`auth`] provides
-//! credentials, `host` sends a request (credentials, redirects, retries); `manifests`, `referrers`, `download` and `upload`
-//! are the operations. `retry` decides what is retried, `pace` limits concurrency, `host_state` holds what all requests to one
-//! host share, `throttle` limits the requests of each action (`window` counts them), `rate` limits bytes per second, `trickle` detects slow transfers, `manifest_memory` bounds the memory of large manifests, `capabilities`
-//! records what a host supports, `redirect` checks URLs, `foreign` fetches foreign layers, `probe` serves `doctor`,
-//! `answer` parses error responses, `refusal` and `error` define errors and hints, `client_error` translates the errors of
-//! libraries, `message_text` interprets texts, `limits` holds the limits.
+//! [`Registries`] is one side of a copy, with any number of hosts.
+//!
+//! # The map
+//!
+//! | what | where |
+//! |---|---|
+//! | opening both sides of a copy | `connector` |
+//! | connections: TLS, proxies, certificates | [`network`] |
+//! | credentials and tokens | [`auth`] |
+//! | sending one request: credentials, redirects, retries | `host` |
+//! | reading and pushing manifests, listing tags | `manifests` |
+//! | signatures, SBOMs and other referrers | `referrers` |
+//! | reading a blob | `download` |
+//! | pushing or mounting a blob | `upload` |
+//! | foreign layers, from the URLs in their descriptors | `foreign` |
+//! | checks for `doctor` | `probe` |
+//! | what is retried | `retry` |
+//! | concurrency | `pace` |
+//! | pauses that a host asks for, and whether it can be reached | `host_state` |
+//! | requests per second, for each action | `throttle`, which counts them in a `window` |
+//! | bytes per second | `rate`; transfers that are too slow: `trickle` |
+//! | memory for large manifests | `manifest_memory` |
+//! | timeouts and other fixed limits | `limits` |
+//! | what a host supports, such as chunks or mounts | `capabilities` |
+//! | checking the URLs that a registry sends | `redirect` |
+//! | parsing an error response, and what it means | `answer`, `refusal` |
+//! | errors and hints | `error` |
+//! | translating errors of the HTTP client, TLS and proxies | `client_error` |
+//! | the only decisions that depend on the text of a message | `message_text` |
 
 mod answer;
 pub mod auth;

@@ -184,7 +184,7 @@ impl Network {
             .referer(false)
             .user_agent(concat!("thoras-mirror/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.connect_timeout())
-            .pool_idle_timeout(limits::IDLE)
+            .pool_idle_timeout(limits::IDLE_TIMEOUT)
             .http1_only()
             .tls_info(tells)
             // `Proxies` reads the environment: it implements more rules.
@@ -211,7 +211,7 @@ impl Network {
     }
 
     fn connect_timeout(&self) -> Duration {
-        self.settings.connect_timeout.unwrap_or(limits::CONNECT)
+        self.settings.connect_timeout.unwrap_or(limits::CONNECT_TIMEOUT)
     }
 
     /// The origin of a registry. Remote hosts use https unless the user asked for plain http. A loopback registry may

@@ -98,7 +98,7 @@ impl Pace {
 
     /// Whether there are so few transfers that several connections may read one blob.
     pub(super) fn has_room_for_parts(&self) -> bool {
-        self.blobs.in_use() < limits::PARTS_AT_ONCE
+        self.blobs.in_use() < limits::MAX_CONCURRENT_PARTS
     }
 
     fn throttles(&self) -> &Throttles {

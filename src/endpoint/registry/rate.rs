@@ -70,11 +70,11 @@ impl Rate {
         let tokens = usize::try_from(bytes_per_second.get() / PER_SECOND).unwrap_or(usize::MAX).max(1);
         let mut bucket = RateLimiter::builder();
         bucket.initial(0).interval(INTERVAL).refill(tokens);
-        // After a pause, the tokens of two intervals are there: no burst exceeds the rate for long.
+        // After a pause, the bucket holds the tokens of two intervals: no burst exceeds the rate for long.
         Self(Arc::new(bucket.max(tokens.saturating_mul(2)).build()))
     }
 
-    /// Waits until so many bytes may pass.
+    /// Waits until this many bytes may pass.
     pub(super) async fn take(&self, bytes: usize) {
         self.0.acquire(bytes).await;
     }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rate_is_kept_to_five_percent_over_ten_seconds() {
+    async fn a_rate_is_within_five_percent_over_ten_seconds() {
         for per_second in [1_000, 64_000, 1_000_000, 20_000_000, 1_250_000_000] {
             let piece = usize::try_from(per_second / 100).unwrap().min(256 * 1024);
             let pieces = vec![piece; usize::try_from(per_second * 10).unwrap() / piece];

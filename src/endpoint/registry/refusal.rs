@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use super::{
     error::{answers_as_web_page, may_speak_https},
     message_text::says_throttled,
-    retry::{self, LONGEST_RETRY_AFTER},
+    retry::{self, MAX_RETRY_AFTER},
 };
 use crate::{
     endpoint::{Location, Operation},
@@ -80,7 +80,7 @@ impl Refusal {
     }
 
     pub(super) fn remedy(&self, location: &Location, registry: &str) -> Option<String> {
-        if self.is_temporary() && self.retry_after.is_some_and(|asked| asked > LONGEST_RETRY_AFTER) {
+        if self.is_temporary() && self.retry_after.is_some_and(|asked| asked > MAX_RETRY_AFTER) {
             let remedy = "run the command again after that time; what has been copied is not copied again";
             return Some(remedy.to_owned());
         }
@@ -118,11 +118,11 @@ impl Refusal {
             ),
             400 if self.wants_tls => may_speak_https(registry),
             507 => format!(
-                "{registry} has no space left: free some there, then run the same command again; it resumes"
+                "{registry} is out of disk space: free some there, then run the same command again; it resumes"
             ),
             511 => answers_as_web_page(registry),
             500.. => {
-                format!("look at the log of {registry}, or run the same command again later; it resumes")
+                format!("check the logs of {registry}, or run the same command again later; it resumes")
             }
             _ => return None,
         })
@@ -139,7 +139,7 @@ impl fmt::Display for Refusal {
         if !self.message.is_empty() {
             write!(formatter, ": {}", self.message)?;
         }
-        match self.retry_after.filter(|asked| *asked > LONGEST_RETRY_AFTER && self.is_temporary()) {
+        match self.retry_after.filter(|asked| *asked > MAX_RETRY_AFTER && self.is_temporary()) {
             Some(asked) => write!(formatter, "; it asks to wait {}", units::whole_seconds(asked)),
             None => Ok(()),
         }

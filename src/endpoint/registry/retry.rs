@@ -1,4 +1,4 @@
-//! What is retried at a registry, and when. One function decides; everything that retries asks it.
+//! Decides what is retried at a registry, and when. Everything that retries asks the one function here.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::endpoint::{
 /// The maximum number of attempts of a blob upload that the registry throttles while it serves other requests.
 const THROTTLED_UPLOADS: u32 = 20;
 /// The longest pause that is waited for. A request whose host asks for a longer one fails at once.
-pub(super) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// Connections that fail slowly (a name server or a firewall that does not answer) are tried twice, and more often only
 /// within this time, unless `--retries` asks for more than the usual number.
 const SLOW_CONNECTIONS: Duration = Duration::from_secs(5);
@@ -123,7 +123,7 @@ pub(super) fn asked_for(error: &RegistryError) -> Option<Duration> {
 /// The pause that the registry asks for, if it is longer than a request waits.
 pub(super) fn too_long_a_pause(error: &RegistryError) -> Option<Duration> {
     let refusal = error.refusal().filter(|refusal| refusal.is_temporary())?;
-    refusal.retry_after.filter(|asked| *asked > LONGEST_RETRY_AFTER)
+    refusal.retry_after.filter(|asked| *asked > MAX_RETRY_AFTER)
 }
 
 /// Whether the host refuses a request because there are too many, or because it is overloaded.

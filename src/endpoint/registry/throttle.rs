@@ -1,10 +1,10 @@
 //! How fast requests of each action are sent to one host.
 //!
 //! Two limits apply to an action. The known quotas of a registry apply from the first request on. The other one is
-//! learned: when the registry refuses a request because there are too many, requests of this action are sent at a little
-//! less than the rate at which they were answered, and then slowly faster until the next refusal (additive increase and
-//! multiplicative decrease, with a slow start below the last rate that worked, as TCP has it). Other actions go on. At a
-//! registry that refuses nothing and has no known quota, no request waits.
+//! learned: when the registry refuses a request because there are too many, requests of this action are sent at a
+//! little less than the rate at which they were answered, and then slowly faster until the next refusal (additive
+//! increase and multiplicative decrease, with a slow start below the last rate that worked, as in TCP). Other actions
+//! are not affected. At a registry that refuses nothing and has no known quota, no request waits.
 
 use std::{
     sync::{
@@ -25,7 +25,7 @@ use crate::{
 /// The rate after the first refusal, in requests per second, if fewer were answered in the second before.
 const FIRST_RATE: f64 = 10.0;
 /// The slowest rate.
-const SLOWEST_RATE: f64 = 0.2;
+const MIN_RATE: f64 = 0.2;
 /// The part of a rate that is kept after a refusal.
 const KEPT: f64 = 0.85;
 /// The same if the registry has answered no request of this action since the last refusal.
@@ -223,7 +223,7 @@ impl Learned {
         } else {
             self.per_second *= KEPT_WITHOUT_ANSWERS;
         }
-        self.per_second = self.per_second.max(SLOWEST_RATE);
+        self.per_second = self.per_second.max(MIN_RATE);
         (self.refused_at, self.answers_since) = (now, false);
     }
 }

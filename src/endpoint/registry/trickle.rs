@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{error::RegistryError, limits};
 
-/// Measures a transfer in windows of one stall timeout: each must bring [`limits::SLOWEST`] bytes per second.
+/// Measures a transfer in windows of one stall timeout: each must bring [`limits::MIN_BYTES_PER_SECOND`] bytes per second.
 #[derive(Debug)]
 pub(super) struct Trickle {
     window: Duration,
@@ -28,7 +28,7 @@ impl Trickle {
         if self.waited < self.window {
             return Ok(());
         }
-        let enough = u128::from(limits::SLOWEST) * self.waited.as_millis() / 1000;
+        let enough = u128::from(limits::MIN_BYTES_PER_SECOND) * self.waited.as_millis() / 1000;
         let Self { waited: time, bytes, .. } = std::mem::replace(self, Self::new(self.window));
         if u128::from(bytes) < enough { Err(RegistryError::TooSlow { bytes, time }) } else { Ok(()) }
     }
@@ -43,7 +43,7 @@ mod tests {
         const SECOND: Duration = Duration::from_secs(1);
         let mut trickle = Trickle::new(SECOND * 60);
         for _ in 0..600 {
-            trickle.add(SECOND, 2 * limits::SLOWEST).unwrap();
+            trickle.add(SECOND, 2 * limits::MIN_BYTES_PER_SECOND).unwrap();
         }
         let mut waits = (0..600).map(|_| trickle.add(SECOND, 100));
         let error = waits.find_map(Result::err).unwrap();

@@ -1,4 +1,4 @@
-//! How many requests there were in the last second, or in the last minute.
+//! Counts the requests of the last second or minute.
 
 use std::time::Duration;
 

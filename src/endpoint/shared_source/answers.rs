@@ -1,5 +1,5 @@
-//! Answers of the source that every destination needs: concurrent callers share one request, and the latest answers stay in
-//! memory.
+//! Answers of the source that every destination needs: concurrent callers share one request, and the latest answers
+//! stay in memory.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -45,8 +45,8 @@ where
         Self { most, inner: Mutex::new(inner) }
     }
 
-    /// The answer, if it is known; otherwise asks, or waits for the request of an earlier caller. `bytes` says how much memory
-    /// an answer takes; `None` if it must not stay. Failures do not stay either.
+    /// The answer, if it is known; otherwise asks, or waits for the request of an earlier caller. `bytes` says how much
+    /// memory an answer takes; `None` if it must not stay. Failures do not stay either.
     pub(super) async fn get(
         &self,
         question: K,
@@ -187,7 +187,7 @@ mod tests {
         let mut second = get(&answers, 2, &asked, Ok(3)).boxed();
         assert!((&mut second).now_or_never().is_none());
         drop(first);
-        assert_eq!(second.await.unwrap(), 2, "the request of the first goes on");
+        assert_eq!(second.await.unwrap(), 2, "the request of the first continues");
         drop(get(&answers, 3, &asked, Ok(4)).boxed().now_or_never());
         assert_eq!(get(&answers, 3, &asked, Ok(5)).await.unwrap(), 5, "an abandoned request is sent again");
     }

@@ -36,7 +36,7 @@ use self::{
     source::Tagged,
     stream::Upstream,
 };
-pub(crate) use self::{destination::SharedDestination, reads::MOST_DESTINATIONS, source::SharedSource};
+pub(crate) use self::{destination::SharedDestination, reads::MAX_DESTINATIONS, source::SharedSource};
 use super::{Destination, Error, Source};
 use crate::{
     oci::{Attachment, Digest, RawManifest, Repository},
@@ -69,7 +69,7 @@ pub(crate) struct Shared<S, D> {
 
 impl<S: Source, D: Destination> Shared<S, D> {
     /// `sources` are the same source once for each destination, each with connections of its own, and `read_connections` are
-    /// the destinations once more, with connections for reads. At most [`MOST_DESTINATIONS`].
+    /// the destinations once more, with connections for reads. At most [`MAX_DESTINATIONS`].
     pub(crate) fn new(
         sources: Vec<Arc<S>>,
         destinations: Vec<Arc<D>>,

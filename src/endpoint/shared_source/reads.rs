@@ -1,8 +1,9 @@
 //! The bytes that some destinations have and others still need. No I/O.
 //!
-//! A [`Read`] of a blob holds its bytes until every destination that needs them has taken them. A destination that has opened
-//! the blob is a [`Reader`]; for one that has not, but may upload the blob, the bytes are *reserved*. What a destination has
-//! not taken, over all blobs, is its [`Backlog`]: see [`room`] for what happens when that grows too long.
+//! A [`Read`] of a blob holds its bytes until every destination that needs them has taken them. A destination that has
+//! opened the blob is a [`Reader`]; for one that has not, but may upload the blob, the bytes are *reserved*. What a
+//! destination has not taken, over all blobs, is its [`Backlog`]: see [`room`] for what happens when that grows too
+//! long.
 
 mod backlog;
 mod blobs;
@@ -17,7 +18,7 @@ use std::{collections::HashMap, iter, task::Waker};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-pub(crate) use self::blobs::MOST_DESTINATIONS;
+pub(crate) use self::blobs::MAX_DESTINATIONS;
 use self::{
     backlog::Backlog,
     blobs::Blobs,
@@ -135,7 +136,7 @@ impl<H> Reads<H> {
         Some((id, reader, handle))
     }
 
-    /// Takes the next bytes. `waker` is woken when a read that must wait may go on.
+    /// Takes the next bytes. `waker` is woken when a read that must wait may continue.
     pub(super) fn take(&mut self, id: ReadId, reader: ReaderId, waker: &Waker) -> Next {
         let Some(read) = self.by_id.get(&id) else { return Next::LeftBehind };
         let Some(own) = read.reader(reader) else { return Next::LeftBehind };
@@ -164,7 +165,7 @@ impl<H> Reads<H> {
         Next::Wait(until)
     }
 
-    /// Whether a reader has everything so far, and the read goes on.
+    /// Whether a reader has everything so far, and the read continues.
     pub(super) fn needs_more(&self, id: ReadId, reader: ReaderId) -> bool {
         let Some(read) = self.by_id.get(&id) else { return false };
         let is_at_head = |own: &Reader| own.left_at.is_none() && own.offset >= read.head;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A larger manifest does not stay in memory: it counts against the memory for large manifests until it is dropped.
-const LARGEST_ANSWER: usize = 64 * 1024;
+const MAX_ANSWER_SIZE: usize = 64 * 1024;
 /// What an answer takes besides its bytes.
 const ANSWER: usize = 256;
 
@@ -153,7 +153,7 @@ impl<S: Source, D: Destination> SharedSource<S, D> {
 /// The memory of a manifest; `None` if it must not stay.
 fn bytes_of(manifest: Option<&RawManifest>) -> Option<usize> {
     let bytes = manifest.map_or(0, |manifest| usize::try_from(manifest.size()).unwrap_or(usize::MAX));
-    (bytes < LARGEST_ANSWER).then(|| bytes + ANSWER)
+    (bytes < MAX_ANSWER_SIZE).then(|| bytes + ANSWER)
 }
 
 impl<S: Source, D: Destination> Source for SharedSource<S, D> {

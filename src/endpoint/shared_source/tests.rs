@@ -1,4 +1,4 @@
-//! Several destinations that read one source in memory, on a clock that moves by itself.
+//! Several destinations that read one source in memory, on a clock that advances automatically.
 
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize},
@@ -159,7 +159,7 @@ async fn a_destination_of_half_the_speed_costs_the_others_a_twentieth() {
     assert_eq!((source.opened(), run.extra_reads(1).reads), (2, 1));
 }
 
-/// Whichever destination began the read, the others go on with it.
+/// Whichever destination began the read, the others continue it.
 #[tokio::test(start_paused = true)]
 async fn a_destination_that_fails_does_not_affect_the_others() {
     let size = 10 * MIB;

@@ -1,4 +1,4 @@
-//! Runs Helm: where, with which environment, and within which bounds.
+//! Runs Helm in a private folder, with a controlled environment and limits.
 
 use std::{fs::Permissions, io, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Stdio};
 
@@ -12,12 +12,12 @@ use url::Url;
 use super::{super::EnumerateError, ChartOptions, secrets};
 use crate::error::{escape, withhold_secrets, without_temporary_name};
 
-/// More than any chart renders to.
-const LARGEST_OUTPUT: u64 = 256 * 1024 * 1024;
+/// More than any chart renders, in bytes.
+const MAX_OUTPUT_SIZE: u64 = 256 * 1024 * 1024;
 /// How much of Helm's error message is kept.
-const LARGEST_MESSAGE: u64 = 64 * 1024;
+const MAX_MESSAGE_SIZE: u64 = 64 * 1024;
 /// Shorter values are left in messages: removing every `1` from a text would make it unreadable.
-const SHORTEST_SECRET: usize = 4;
+const MIN_SECRET_LENGTH: usize = 4;
 
 /// An installed Helm and the private folder (mode 0700, gone when this is dropped) in which it runs.
 pub(super) struct Helm {
@@ -48,7 +48,7 @@ impl Helm {
             .iter()
             .chain(&chart_passwords(options))
             .flat_map(|value| value.lines().chain([value.as_str()]))
-            .filter(|text| text.len() >= SHORTEST_SECRET)
+            .filter(|text| text.len() >= MIN_SECRET_LENGTH)
             .map(str::to_owned)
             .collect();
         // The longest first, or a part that is a value itself would leave the rest of a longer one.
@@ -145,15 +145,15 @@ async fn feed_and_collect(
         Ok(())
     };
     let collect = async {
-        let output = read_at_most(output, LARGEST_OUTPUT + 1).await?;
-        if output.len() as u64 > LARGEST_OUTPUT {
+        let output = read_at_most(output, MAX_OUTPUT_SIZE + 1).await?;
+        if output.len() as u64 > MAX_OUTPUT_SIZE {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "is larger than 256 MiB"));
         }
         Ok(output)
     };
     let drain_message = async {
         let mut message = message;
-        let kept = read_at_most(message.as_mut(), LARGEST_MESSAGE).await?;
+        let kept = read_at_most(message.as_mut(), MAX_MESSAGE_SIZE).await?;
         if let Some(rest) = &mut message {
             tokio::io::copy(rest, &mut tokio::io::sink()).await?;
         }

@@ -9,15 +9,15 @@ use std::{collections::BTreeSet, fs, io, path::Path};
 use super::{template_keys, unpacked};
 
 /// Renderings of fewer bytes take too little time to be worth a copy.
-const SMALLEST: usize = 256 * 1024;
+const MIN_SIZE: usize = 256 * 1024;
 /// How Helm's output names the template of the next resource.
 const SOURCE: &str = "# Source: ";
 /// Folders and subcharts nest at most this deep.
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// Whether a lighter copy is worth its own rendering.
 pub(super) fn is_worth_it(manifests: &str) -> bool {
-    manifests.len() >= SMALLEST
+    manifests.len() >= MIN_SIZE
 }
 
 /// Copies an unpacked chart to `target` without the templates that name no image in this rendering. `naming` are those
@@ -36,7 +36,7 @@ fn empty_templates(
     depth: usize,
     is_idle: &dyn Fn(&str) -> bool,
 ) -> io::Result<()> {
-    if depth > DEEPEST {
+    if depth > MAX_DEPTH {
         return Ok(());
     }
     let below =
@@ -59,7 +59,7 @@ fn empty_files(
     for entry in entries.flatten() {
         let (path, file) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
         let names: Vec<String> = names.iter().map(|name| format!("{name}/{file}")).collect();
-        if path.is_dir() && depth < DEEPEST {
+        if path.is_dir() && depth < MAX_DEPTH {
             empty_files(&path, &names, depth + 1, is_idle)?;
         } else if names.iter().all(|name| is_idle(name)) && !defines(&path) {
             fs::write(&path, "")?;

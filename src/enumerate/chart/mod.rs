@@ -50,14 +50,9 @@ use super::{
     EnumerateError,
     annotations::{self, AnnotatedImage},
 };
-use crate::oci::ChartIdentity;
+use crate::{oci::ChartIdentity, vendor};
 use helm::Helm;
 use location::Location;
-
-/// The default chart.
-pub(crate) const DEFAULT_CHART: &str = "thoras";
-/// The vendor's chart repository, in which a bare chart name is looked up by default.
-pub(crate) const DEFAULT_REPOSITORY: &str = "https://thoras-ai.github.io/helm-charts";
 
 /// Options for Helm, named like its own flags.
 #[derive(Debug, Clone)]
@@ -95,8 +90,8 @@ pub struct ChartOptions {
 impl Default for ChartOptions {
     fn default() -> Self {
         Self {
-            chart: DEFAULT_CHART.to_owned(),
-            repository: DEFAULT_REPOSITORY.to_owned(),
+            chart: vendor::CHART.to_owned(),
+            repository: vendor::CHART_REPOSITORY.to_owned(),
             version: None,
             values: Vec::new(),
             set: Vec::new(),

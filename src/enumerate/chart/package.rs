@@ -17,9 +17,9 @@ use crate::oci::{ChartArtifact, Digest, Reference, chart};
 
 /// The largest package that is taken along, in bytes. It is held in memory; Helm installs nothing near this size,
 /// because a release must fit into a Kubernetes Secret.
-pub(super) const LARGEST_PACKAGE: u64 = 32 * 1024 * 1024;
+pub(super) const MAX_PACKAGE_SIZE: u64 = 32 * 1024 * 1024;
 /// The largest that a package of a folder may unpack to, in bytes.
-const LARGEST_UNPACKED: u64 = 8 * LARGEST_PACKAGE;
+const MAX_UNPACKED_SIZE: u64 = 8 * MAX_PACKAGE_SIZE;
 
 /// A chart that can be copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +58,8 @@ pub(super) async fn package(
 fn read(package: &Path) -> Result<Vec<u8>, EnumerateError> {
     let read = || {
         let mut bytes = Vec::new();
-        std::fs::File::open(package)?.take(LARGEST_PACKAGE + 1).read_to_end(&mut bytes)?;
-        within(LARGEST_PACKAGE, bytes)
+        std::fs::File::open(package)?.take(MAX_PACKAGE_SIZE + 1).read_to_end(&mut bytes)?;
+        within(MAX_PACKAGE_SIZE, bytes)
     };
     read().map_err(|source| EnumerateError::Read { input: package.display().to_string(), source })
 }
@@ -83,8 +83,8 @@ pub(super) fn find(folder: &Path, operation: &'static str) -> Result<PathBuf, En
 /// The same files in the same order, every one of the year 1970.
 fn without_times(package: &[u8]) -> io::Result<Vec<u8>> {
     let mut unpacked = Vec::new();
-    GzDecoder::new(package).take(LARGEST_UNPACKED + 1).read_to_end(&mut unpacked)?;
-    let unpacked = within(LARGEST_UNPACKED, unpacked)?;
+    GzDecoder::new(package).take(MAX_UNPACKED_SIZE + 1).read_to_end(&mut unpacked)?;
+    let unpacked = within(MAX_UNPACKED_SIZE, unpacked)?;
     let compressed = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
     let mut written = tar::Builder::new(compressed);
     for entry in tar::Archive::new(unpacked.as_slice()).entries()? {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_archive_is_refused() {
+    fn a_file_that_is_not_an_archive_is_refused() {
         assert!(without_times(b"no archive").is_err());
         assert!(within(1, vec![0; 2]).is_err());
     }

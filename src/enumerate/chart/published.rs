@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use super::{
     super::EnumerateError,
     ChartOptions, arguments,
-    package::LARGEST_PACKAGE,
+    package::MAX_PACKAGE_SIZE,
     versions::{self, Range},
 };
 use crate::{
@@ -28,7 +28,7 @@ const SCHEME: &str = "oci://";
 /// The layer's media type in charts of Helm 3.7 and before.
 const OLD_CONTENT: &str = "application/tar+gzip";
 /// How many versions an error lists.
-const LISTED: usize = 5;
+const MAX_LISTED: usize = 5;
 
 /// `oci://REGISTRY/PATH[:TAG][@DIGEST]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl Published {
         found.map(str::to_owned).ok_or_else(|| EnumerateError::NoChartVersion {
             chart: format!("{SCHEME}{}", self.repository),
             wanted: version.map_or_else(String::new, |version| format!(" that matches `{version}`")),
-            available: tags.into_iter().rev().take(LISTED).collect(),
+            available: tags.into_iter().rev().take(MAX_LISTED).collect(),
         })
     }
 
@@ -160,8 +160,8 @@ impl Published {
         let mut layers = layers.iter();
         let layer = layers.find(|layer| matches!(layer.media_type.as_str(), HELM_CONTENT | OLD_CONTENT));
         let layer = layer.ok_or_else(|| refused("it has no layer with a packaged chart"))?;
-        if layer.size > LARGEST_PACKAGE {
-            return Err(refused(&format!("it is larger than {} MiB", LARGEST_PACKAGE / (1024 * 1024))));
+        if layer.size > MAX_PACKAGE_SIZE {
+            return Err(refused(&format!("it is larger than {} MiB", MAX_PACKAGE_SIZE / (1024 * 1024))));
         }
         match self.download(layer, source).await {
             // Damaged on the way: once more.

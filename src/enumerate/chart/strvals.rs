@@ -9,10 +9,10 @@ use std::{iter::Peekable, str::Chars};
 
 use serde_json::{Map, Number, Value};
 
-/// As in Helm: an index beyond this is a slip, and would reserve memory.
-const LARGEST_INDEX: usize = 65_536;
+/// As in Helm: a larger index is a mistake, and would reserve memory.
+const MAX_INDEX: usize = 65_536;
 /// As in Helm since 3.11: deeper names are refused.
-const DEEPEST_NAME: usize = 30;
+const MAX_KEY_DEPTH: usize = 30;
 /// From here on Helm prints a number that came from a file as `1e+06`.
 const FIRST_ROUNDED: u64 = 1_000_000;
 
@@ -116,7 +116,7 @@ impl Parser<'_> {
                 Ok(progress)
             }
             Some('.') => {
-                if depth >= DEEPEST_NAME {
+                if depth >= MAX_KEY_DEPTH {
                     return Err(SetError::TooDeep);
                 }
                 let mut inner = match data.remove(&key) {
@@ -153,7 +153,7 @@ impl Parser<'_> {
             None => return Ok(Progress::End),
             Some('[') => {
                 let next = self.index()?;
-                if depth >= DEEPEST_NAME {
+                if depth >= MAX_KEY_DEPTH {
                     return Err(SetError::TooDeep);
                 }
                 let was_list = matches!(list.get(index), Some(Value::Array(_)));
@@ -193,7 +193,7 @@ impl Parser<'_> {
     fn index(&mut self) -> Result<usize, SetError> {
         let (digits, stop) = self.until(&[']']);
         let index = digits.parse().map_err(|_| SetError::Index)?;
-        if stop.is_none() || index > LARGEST_INDEX { Err(SetError::Index) } else { Ok(index) }
+        if stop.is_none() || index > MAX_INDEX { Err(SetError::Index) } else { Ok(index) }
     }
 
     fn right(&mut self) -> Result<AssignedValue, SetError> {

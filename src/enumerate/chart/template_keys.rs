@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::unpacked;
 
 /// Subcharts nest at most this deep.
-const DEEPEST_CHART: usize = 5;
+const MAX_CHART_DEPTH: usize = 5;
 
 /// The keys that a chart's templates and those of its subcharts read. `chart` is its copy, unpacked with its subcharts.
 pub(super) fn of_chart(chart: &Path) -> Vec<Vec<String>> {
@@ -60,7 +60,7 @@ fn collect_lines(folder: &Path, depth: usize, take: &mut dyn FnMut(&str)) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let path = entry.path();
-        if path.is_dir() && depth < DEEPEST_CHART {
+        if path.is_dir() && depth < MAX_CHART_DEPTH {
             collect_lines(&path, depth + 1, take);
         } else if let Ok(text) = fs::read_to_string(&path) {
             for line in without_variables(&text) {
@@ -70,7 +70,8 @@ fn collect_lines(folder: &Path, depth: usize, take: &mut dyn FnMut(&str)) {
     }
 }
 
-/// The lines of a template, with `$disk.size` written out as `$.Values.data.disk.size` after `$disk := .Values.data.disk`.
+/// The lines of a template, with `$disk.size` written out as `$.Values.data.disk.size` after
+/// `$disk := .Values.data.disk`.
 fn without_variables(text: &str) -> Vec<String> {
     let mut variables: BTreeMap<&str, &str> = BTreeMap::new();
     let mut lines = Vec::new();
@@ -108,7 +109,7 @@ fn collect(chart: &Path, prefixes: &[Vec<String>], depth: usize, keys: &mut BTre
             keys.extend(prefixes.iter().map(|prefix| [prefix.as_slice(), key.as_slice()].concat()));
         }
     }
-    if depth == DEEPEST_CHART {
+    if depth == MAX_CHART_DEPTH {
         return;
     }
     for (folder, names) in subcharts(chart) {
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_that_change_values_are_told_from_those_that_read_them() {
+    fn templates_that_change_values_are_distinguished_from_those_that_read_them() {
         for line in [
             r#"{{- $_ := set $ "Values" (mustMergeOverwrite $defaults $.Values) }}"#,
             r#"{{ $_ := set .Values.web "tag" "1" }}"#,

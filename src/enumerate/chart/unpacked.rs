@@ -11,9 +11,9 @@ use flate2::read::GzDecoder;
 use super::super::EnumerateError;
 
 /// The largest that a packaged chart may unpack to, in bytes.
-const LARGEST_UNPACKED: u64 = 256 * 1024 * 1024;
+const MAX_UNPACKED_SIZE: u64 = 256 * 1024 * 1024;
 /// Folders nest at most this deep, so that a link to a parent ends.
-const DEEPEST_FOLDER: usize = 32;
+const MAX_FOLDER_DEPTH: usize = 32;
 
 /// The files of a chart that decide its values.
 const VALUES_FILES: [&str; 4] = ["Chart.yaml", "values.yaml", "requirements.yaml", "requirements.lock"];
@@ -49,7 +49,7 @@ fn copy_values_below(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
     for entry in fs::read_dir(from)?.flatten().filter(|entry| is_of_values(&entry.path())) {
         fs::copy(entry.path(), to.join(entry.file_name()))?;
     }
-    if depth > DEEPEST_FOLDER {
+    if depth > MAX_FOLDER_DEPTH {
         return Err(too_deep());
     }
     for subchart in subfolders(&from.join("charts")) {
@@ -61,7 +61,7 @@ fn copy_values_below(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
 
 /// Turns the packages below `charts/` into folders.
 fn unpack_subcharts(chart: &Path, depth: usize) -> io::Result<()> {
-    if depth > DEEPEST_FOLDER {
+    if depth > MAX_FOLDER_DEPTH {
         return Err(too_deep());
     }
     let charts = chart.join("charts");
@@ -96,7 +96,7 @@ fn too_deep() -> io::Error {
 
 /// Unpacks a packaged chart below `folder`, and returns the chart's folder.
 pub(super) fn unpack(package: &Path, folder: &Path) -> io::Result<PathBuf> {
-    let bytes = GzDecoder::new(File::open(package)?).take(LARGEST_UNPACKED);
+    let bytes = GzDecoder::new(File::open(package)?).take(MAX_UNPACKED_SIZE);
     // Entries outside the folder are skipped.
     tar::Archive::new(bytes).unpack(folder)?;
     let holds_chart = |path: &PathBuf| path.join("Chart.yaml").is_file();
@@ -105,7 +105,7 @@ pub(super) fn unpack(package: &Path, folder: &Path) -> io::Result<PathBuf> {
 }
 
 fn copy_folder(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
-    if depth > DEEPEST_FOLDER {
+    if depth > MAX_FOLDER_DEPTH {
         return Err(too_deep());
     }
     fs::create_dir_all(to)?;

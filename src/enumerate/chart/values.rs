@@ -10,7 +10,7 @@
 //! - Helm reads numbers in files as floating point. Below a million they print alike; larger ones are
 //!   refused with a hint (`--set-string`) rather than changed silently.
 //!
-//! What remains different: a template that asks for the Go type of a small whole number (`kindIs "int64"`, or `eq`
+//! One difference remains: a template that asks for the Go type of a small whole number (`kindIs "int64"`, or `eq`
 //! with an integer literal) sees `float64`, as it does for every number in the chart's own `values.yaml`.
 //! `--set-file` keeps its place behind both, and passes as it is: paths are not secret.
 

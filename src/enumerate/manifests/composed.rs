@@ -17,7 +17,8 @@ use super::{
 };
 
 impl Walker<'_> {
-    /// Records what an object says about all images in it: `hub` and `tag`, also in `global`, and the registry in `global`.
+    /// Records what an object says about all images in it: `hub` and `tag`, also in `global`, and the registry in
+    /// `global`.
     pub(super) fn enter_hub(&mut self, object: &Map<String, Value>) {
         let global = object.get("global").and_then(Value::as_object);
         for object in global.into_iter().chain([object]) {
@@ -71,8 +72,8 @@ impl Walker<'_> {
             let scalars = object.iter().filter(|(_, value)| !value.is_object() && !value.is_array());
             taken.extend(scalars.map(|(key, _)| key.as_str()).filter(is_part));
         } else if position.is_image() {
-            self.note_repository_alone(object);
-        } else if self.note_name_alone(object) {
+            self.note_bare_repository(object);
+        } else if self.note_bare_name(object) {
             taken.push("image");
         }
         let fields: Vec<(&str, String)> = object
@@ -123,7 +124,7 @@ impl Walker<'_> {
     }
 
     /// Notes an image whose repository is there and whose tag is not: a chart or an operator has a default.
-    fn note_repository_alone(&mut self, object: &Map<String, Value>) {
+    fn note_bare_repository(&mut self, object: &Map<String, Value>) {
         let field = |key: &str| object.get(key).and_then(objects::scalar);
         let registry = field("registry");
         let name = || {
@@ -143,7 +144,7 @@ impl Walker<'_> {
     }
 
     /// Notes an image whose name and repository are there and whose tag is not; says whether it was one.
-    fn note_name_alone(&mut self, object: &Map<String, Value>) -> bool {
+    fn note_bare_name(&mut self, object: &Map<String, Value>) -> bool {
         let field = |key: &str| object.get(key).and_then(objects::scalar);
         let (Some(repository), Some(image)) =
             (field("repository").or_else(|| field("registry")), field("image"))
@@ -162,7 +163,7 @@ impl Walker<'_> {
     }
 
     /// Notes a hub and a tag in which nothing names an image.
-    pub(super) fn note_hub_alone(&mut self, object: &Map<String, Value>, before: (usize, usize)) {
+    pub(super) fn note_bare_hub(&mut self, object: &Map<String, Value>, before: (usize, usize)) {
         let field = |key: &str| object.get(key).and_then(objects::scalar);
         if let (Some(hub), Some(tag)) = (field("hub"), field("tag"))
             && self.reads_keys()

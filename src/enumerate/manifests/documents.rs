@@ -92,7 +92,7 @@ fn reason(error: &serde_saphyr::Error) -> &'static str {
             "the document is too large or too deep, aliases counted"
         }
         Error::AliasError { error, .. } | Error::WithSnippet { error, .. } => reason(error),
-        Error::UnknownAnchor { .. } => "an alias names an anchor that is not there",
+        Error::UnknownAnchor { .. } => "an alias names an anchor that does not exist",
         Error::Eof { .. } => "the document ends too early",
         _ => "this is not valid YAML",
     }

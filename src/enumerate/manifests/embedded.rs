@@ -12,12 +12,12 @@ use super::{
 };
 
 /// YAML within YAML within YAML is read, and nothing deeper.
-const DEEPEST_EMBEDDING: usize = 3;
+const MAX_EMBEDDING_DEPTH: usize = 3;
 
 impl Walker<'_> {
     /// Walks a text that is YAML or JSON with a structure of its own; says whether it was.
     pub(super) fn embedded(&mut self, text: &str, position: Position<'_>) -> Result<bool, EnumerateError> {
-        if self.scope.embedding >= DEEPEST_EMBEDDING {
+        if self.scope.embedding >= MAX_EMBEDDING_DEPTH {
             return Ok(false);
         }
         let Some(values) = parse(text) else { return Ok(false) };

@@ -1,4 +1,4 @@
-//! What the walk collects, and the decision about the images that it is not sure of.
+//! Collects what the walk finds, and decides about the images that it is not sure of.
 
 use std::collections::BTreeSet;
 

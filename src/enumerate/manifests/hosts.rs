@@ -1,4 +1,4 @@
-//! Whether the host of a reference is a registry.
+//! Decides whether the host of a reference is a registry.
 
 use crate::oci::Reference;
 

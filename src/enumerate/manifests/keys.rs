@@ -1,4 +1,4 @@
-//! What a key says about its value: a field's name, an environment variable, a flag, a key of a `ConfigMap`.
+//! Decides what a key says about its value: a field's name, an environment variable, a flag, a key of a `ConfigMap`.
 //!
 //! Keys are compared by their words, so that `sidecarImage`, `SIDECAR_IMAGE`, `--sidecar-image` and
 //! `sidecar.image` mean the same.
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_and_attributes_are_told_from_images() {
+    fn parts_and_attributes_are_distinguished_from_images() {
         for (key, expected) in [
             ("IMAGE_TAG", Part::Tag),
             ("x.repository", Part::Repository),

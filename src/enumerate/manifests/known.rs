@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_must_be_one() {
+    fn an_invalid_prefix_is_refused() {
         assert!(parse_prefixes(&["https://x.io".to_owned()]).is_err());
         assert_eq!(parse_prefixes(&["X.io/a/".to_owned()]).unwrap(), ["x.io/a"]);
     }

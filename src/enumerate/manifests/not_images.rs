@@ -1,4 +1,4 @@
-//! What looks like an image reference but is not one.
+//! Recognizes text that looks like an image reference but is not one.
 
 use crate::oci::Reference;
 

@@ -1,10 +1,10 @@
 //! Containers and image volumes: what is an image by its position.
 //!
-//! A list called `containers`, `initContainers` or `ephemeralContainers` belongs to a pod spec wherever it
-//! is: below a workload's template, a `CronJob`'s job template, or a pod template inside a custom resource.
-//! In a resource of Kubernetes itself, a malformed image is an error, because the mirror would be incomplete. A missing or
-//! empty image, a placeholder, and anything in a custom resource or in embedded text becomes a [`Note`]: an operator, a
-//! workflow or a sidecar injector fills it in.
+//! A list called `containers`, `initContainers` or `ephemeralContainers` belongs to a pod spec wherever it is: below a
+//! workload's template, a `CronJob`'s job template, or a pod template inside a custom resource. In a resource of
+//! Kubernetes itself, a malformed image is an error, because the mirror would be incomplete. A missing or empty image,
+//! a placeholder, and anything in a custom resource or in embedded text becomes a [`Note`]: an operator, a workflow or
+//! a sidecar injector fills it in.
 
 use serde_json::{Map, Value};
 
@@ -40,7 +40,7 @@ impl Walker<'_> {
     pub(super) fn pod_image(&mut self, value: &Value) -> Result<(), EnumerateError> {
         let is_strict = self.scope.category == Category::BuiltIn && self.scope.embedding == 0;
         match value {
-            Value::String(written) if is_version_alone(written.trim()) => {
+            Value::String(written) if is_only_a_version(written.trim()) => {
                 self.empty_image("the container's image is a version without a name");
                 Ok(())
             }
@@ -100,6 +100,6 @@ impl Walker<'_> {
 
 /// Whether nothing but a tag or a digest remains of an image: `:latest`, `:`, `@sha256:…`. The chart's value for the name
 /// is empty.
-fn is_version_alone(written: &str) -> bool {
+fn is_only_a_version(written: &str) -> bool {
     written.starts_with([':', '@'])
 }

@@ -1,4 +1,4 @@
-//! What a document is, and which parts of it may be examined.
+//! Classifies a document, and says which parts of it may be examined.
 
 use serde_json::{Map, Value};
 
@@ -32,7 +32,7 @@ pub(super) enum Category {
 }
 
 /// Lists nest at most this deep; deeper ones are not unfolded.
-const DEEPEST_LIST: usize = 8;
+const MAX_LIST_DEPTH: usize = 8;
 
 /// API groups of Kubernetes itself whose resources hold pod specs, or nothing of interest. Everything else
 /// is treated as a custom resource, which looks for more.
@@ -72,7 +72,7 @@ fn unfold_into<'v>(
     let kind = text("kind").unwrap_or(kind_of_items);
     // `kind: List` and typed lists such as `DeploymentList`, whose items may omit their kind.
     if let (Some(kind_of_items), Some(Value::Array(items))) = (kind.strip_suffix("List"), fields.get("items"))
-        && depth < DEEPEST_LIST
+        && depth < MAX_LIST_DEPTH
     {
         for item in items {
             unfold_into(item, template, kind_of_items, depth + 1, resources);

@@ -51,7 +51,7 @@ fn every_shape_gives_its_images_and_nothing_else() {
 
 /// A Secret may hold anything; none of it may appear in an image, a note or an error.
 #[test]
-fn no_secret_comes_out_of_any_shape() {
+fn no_shape_leaks_a_secret() {
     for entry in fs::read_dir(folder()).unwrap() {
         let text = fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
         if text.contains("/secret/") {

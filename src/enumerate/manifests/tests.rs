@@ -358,7 +358,7 @@ proptest! {
     /// Nothing of a Secret appears in the output, wherever it is: alone, in a list, in a custom resource, or in text that
     /// may not even be YAML.
     #[test]
-    fn the_content_of_a_secret_never_comes_out(
+    fn the_content_of_a_secret_never_leaks(
         key in prop_oneof![Just("image"), Just("password"), Just("SIDECAR_IMAGE"), Just("config.yaml")],
         value in prop_oneof![Just("reg.io/hunter2/a:1"), Just("image: hunter2/a:1"), Just("hunter2"), Just("${x}reg.io/hunter2:1"), Just("{image: 'a/hunter2:'}")],
         field in prop_oneof![Just("stringData"), Just("data")],

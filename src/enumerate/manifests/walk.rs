@@ -106,8 +106,8 @@ pub(super) struct Scope {
     pub(super) is_disabled: bool,
     /// `hub` and `tag` of an object around this one: they complete every `image` in it that is a single word.
     pub(super) hub: Option<(String, String)>,
-    /// The registry in `global` beside the object that is being walked, for images that name none; and whether it replaces
-    /// only the host, so that a path may follow it.
+    /// The registry in `global` next to the object that is being walked, for images that name none; and whether it
+    /// replaces only the host, so that a path may follow it.
     pub(super) registry: Option<(String, bool)>,
     pub(super) implied_tag: ImpliedTag,
 }
@@ -217,7 +217,7 @@ impl Walker<'_> {
                 walker.field(key, value, position)
             })?;
         }
-        self.note_hub_alone(object, before);
+        self.note_bare_hub(object, before);
         self.scope = outer;
         Ok(())
     }
@@ -271,7 +271,8 @@ impl Walker<'_> {
             .try_for_each(|(key, value)| self.inside(key, |walker| walker.value(value, Position::Field(key))))
     }
 
-    /// Whether keys say what is an image here. Resources of Kubernetes itself have fields called `image` that are not container images.
+    /// Whether keys say what is an image here. Resources of Kubernetes itself have fields called `image` that are not
+    /// container images.
     pub(super) fn reads_keys(&self) -> bool {
         self.scope.category != Category::BuiltIn || self.scope.is_settings
     }

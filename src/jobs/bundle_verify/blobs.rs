@@ -44,7 +44,7 @@ impl BlobResults {
         for (digest, around, found) in read {
             results.problems.extend(around);
             let is_unused = first_images.of(&digest).is_none();
-            // A missing volume is a problem of its own.
+            // A missing volume is a separate problem.
             let problem = found.problem.as_ref().filter(|problem| absent_volumes([*problem]).is_none());
             if let Some(problem) = problem.filter(|_| is_unused) {
                 let reason = problem.to_string();

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Required, blobs::BlobResults};
 use crate::{
-    confirm::{self, Expected, Level, Survey},
+    confirm::{self, Coverage, Expected, Level, Survey},
     endpoint::{
         Error,
         bundle::{Bundle, BundleError, index::IndexEntry},
@@ -57,9 +57,8 @@ impl Image {
     pub(super) async fn survey(&self, bundle: &Bundle) -> ImageSurvey<'_> {
         let target = Target::Digest(self.root.digest.clone());
         let repository = &self.mapping.repository;
-        let foreign_layers = bundle.head().foreign_layers();
-        let survey = confirm::survey_partially(bundle, repository, &target, Level::Platforms, foreign_layers);
-        let mut survey = survey.await;
+        let coverage = Coverage { level: Level::Platforms, foreign_layers: bundle.head().foreign_layers() };
+        let mut survey = confirm::survey_partially(bundle, repository, &target, coverage).await;
         if let Ok(Survey { graph: Some(graph), problems, .. }) = &mut survey {
             match resolve::add_everything_attached(bundle, repository, graph).await {
                 Ok(()) => problems.extend(bundle.head().attached_problems(&self.root)),

@@ -44,7 +44,7 @@ pub(super) fn entry_problems(bundle: &Bundle, blob: &Digest) -> Vec<Problem> {
     problems.map(|problem| problem.unwrap_or_else(|error| cannot_read(bundle, error))).collect()
 }
 
-/// The problem behind an error of reading the bundle.
+/// The problem that caused an error while reading the bundle.
 pub(super) fn unreadable(error: &BundleError) -> Problem {
     Problem::UnreadableBundle { reason: error.to_string() }
 }

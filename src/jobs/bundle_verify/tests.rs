@@ -120,7 +120,7 @@ async fn regions_that_no_image_needs_are_named() {
 }
 
 #[tokio::test]
-async fn bytes_behind_the_end_and_missing_ones_are_counted() {
+async fn trailing_and_missing_bytes_are_counted() {
     let sample = sample();
     let mut longer = sample.bytes.clone();
     longer.extend([0; 512]);

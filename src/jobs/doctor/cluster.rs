@@ -13,8 +13,8 @@ use crate::{
     request::Access,
 };
 
-/// More missing images than these are counted, not named.
-const MOST_NAMED: usize = 5;
+/// How many missing images are named; the others are only counted.
+const MAX_NAMED: usize = 5;
 
 /// Images that the values already take from the mirror, as they do with the output of `values`.
 pub(crate) struct Installed<'a> {
@@ -43,7 +43,7 @@ pub(crate) async fn images(
                 [already_there(installed, &lacking), Some(presence(present.len(), &missing, &lacking))];
             (present.first().copied(), results.into_iter().flatten().collect())
         }
-        // The push was refused as well, which is a problem of its own.
+        // The push was refused as well, which is a separate problem.
         Err(failure) => {
             let message = format!("the mirror cannot be read: {}", failure.message);
             let refused =
@@ -116,8 +116,8 @@ fn presence(present: usize, missing: &[&Mapping], lacking: &[&Mapping]) -> Check
 }
 
 fn shortened(names: &[String]) -> String {
-    let first = names.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(MOST_NAMED) {
+    let first = names.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_NAMED) {
         0 => first,
         more => format!("{first} and {more} more"),
     }
@@ -137,7 +137,7 @@ async fn is_present(
 /// anonymous clients for what they hide and for what they lack.
 async fn anonymous(anonymous: &Registries, present: Option<&Mapping>, deadline: &Deadline) -> CheckResult {
     let Some(mapping) = present else {
-        let message = "only an image in the mirror shows whether anonymous pulls are refused";
+        let message = "the mirror has no image to test anonymous pulls with";
         return CheckResult::untested(DoctorCheck::Anonymous, message);
     };
     let registry = mapping.repository.registry();

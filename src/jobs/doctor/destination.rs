@@ -22,11 +22,11 @@ use crate::{
 };
 
 /// A larger difference between the clocks can make certificates and tokens invalid.
-const LARGEST_SKEW: Duration = Duration::from_secs(120);
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(120);
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 /// A certificate that expires within this time gets a warning.
-const SHORTEST_VALIDITY: Duration = Duration::from_secs(14 * SECONDS_PER_DAY);
+const MIN_VALIDITY: Duration = Duration::from_secs(14 * SECONDS_PER_DAY);
 
 /// Whether the registry answers, how, and whether the clocks agree. Takes any of its repositories.
 pub(crate) async fn registry(
@@ -81,7 +81,7 @@ fn certificate(shown: &ShownCertificate, now: SystemTime) -> CheckResult {
         Ok(left) => {
             let days = left.as_secs() / SECONDS_PER_DAY;
             let message = format!("{by}; valid until {ends}, {days} days left");
-            if left < SHORTEST_VALIDITY {
+            if left < MIN_VALIDITY {
                 CheckResult::warning(DoctorCheck::Certificate, message, hint)
             } else {
                 CheckResult::ok(DoctorCheck::Certificate, message)
@@ -97,7 +97,7 @@ fn clock(registry: &str, greeting: &ProbeAnswer, now: SystemTime) -> Option<Chec
         Ok(ahead) => (ahead, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
     };
-    if skew <= LARGEST_SKEW {
+    if skew <= MAX_CLOCK_SKEW {
         return Some(CheckResult::ok(
             DoctorCheck::Clock,
             format!("this machine's clock agrees with that of {registry}"),

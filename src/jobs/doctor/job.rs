@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The least time for rendering a chart, which may have to be downloaded.
-const SHORTEST_RENDERING: Duration = Duration::from_secs(60);
+const MIN_RENDERING_TIME: Duration = Duration::from_secs(60);
 
 /// The result of `doctor`.
 pub(crate) struct Diagnosis {
@@ -94,7 +94,7 @@ impl Images {
 }
 
 async fn images(request: &Doctor, access: &Access, events: &dyn EventSink) -> Images {
-    let limit = SHORTEST_RENDERING.max(request.timeout);
+    let limit = MIN_RENDERING_TIME.max(request.timeout);
     let listing = enumerate(&request.selection, request.strict, access, events);
     let found = tokio::time::timeout(limit, listing).await;
     let found = found.unwrap_or_else(|_| {

@@ -54,7 +54,7 @@ async fn registry(
         Ok(Pulled::Skipped(reason)) => CheckResult::warning(
             DoctorCheck::Source,
             format!("{image} is optional and will be skipped: {}", reason.message),
-            "if it is needed, check its name and the login; --strict makes this a problem",
+            "if it is needed, check its name and the login; --strict makes this an error",
         ),
         Err(failure) => CheckResult::failed(DoctorCheck::Source, failure),
     }

@@ -44,7 +44,7 @@ pub(super) struct Contents {
     pub(super) names: ImportNames,
     /// The blobs that the far side already has.
     pub(super) base: Option<Base>,
-    /// Files that say whom to trust.
+    /// Trust files: public keys, trusted roots and policies.
     pub(super) trust: Option<TrustArtifact>,
 }
 
@@ -218,8 +218,8 @@ impl<S: Source> Exporter<S> {
         Ok(mirrored)
     }
 
-    /// What the bundle needs of the images that have not failed. Unless the manifests are needed again, they are dropped one
-    /// by one.
+    /// What the bundle needs of the images that have not failed. Unless the manifests are needed again, they are
+    /// dropped one by one.
     fn gather(&self, mirrored: &mut [Mirrored], keeps_manifests: bool) -> Gathered {
         let mut gathered = Gathered::new(self.options.foreign_layers);
         for image in mirrored {

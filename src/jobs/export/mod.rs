@@ -1,6 +1,7 @@
 //! `bundle export`: writes the images to one file, which is read back before it gets its final name.
 //!
-//! [`exporter`] does the work, with the [`manifest_budget`]; [`announce`] and [`blocking`] emit its events; [`import_names`] looks ahead to the import.
+//! [`exporter`] does the work, with the [`manifest_budget`]; [`announce`] and [`blocking`] emit its events; [`base`]
+//! reads what `--base` leaves out; [`import_names`] looks ahead to the import.
 
 mod announce;
 mod base;
@@ -96,14 +97,22 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         Some(files) => exporter.to_files(references, files).await?,
     };
     access.warn_of_unused_hosts(&*events);
-    let failure = ended.written.as_ref().and_then(|written| record.write_pieces(written.lock.pieces()));
-    let result = ended.written.as_ref().zip(signer).map(|(written, signer)| signer.sign(&written.index));
-    let (signature, unsigned) =
-        result.transpose().map_or_else(|failure| (None, Some(failure)), |path| (path, None));
-    let written = ended.written.as_ref().map(|written| summary(written, signature.as_deref()));
-    let failures = failure.into_iter().chain(unsigned).collect();
-    let outcome = outcome(to, ended.mirrored, written, failures);
+    let (written, failures) =
+        ended.written.as_ref().map(|written| record_and_sign(written, record, signer)).unzip();
+    let outcome = outcome(to, ended.mirrored, written, failures.unwrap_or_default());
     Ok(RunOutcome { chart: found.chart, time: started.elapsed(), ..outcome })
+}
+
+/// Writes the lock and the signature of a bundle. If one fails, the other is written anyway.
+fn record_and_sign(
+    written: &Written,
+    record: PendingLock,
+    signer: Option<Signer>,
+) -> (BundleSummary, Vec<Failure>) {
+    let mut failures: Vec<Failure> = record.write_pieces(written.lock.pieces()).into_iter().collect();
+    let signature =
+        signer.and_then(|signer| signer.sign(&written.index).map_err(|failure| failures.push(failure)).ok());
+    (summary(written, signature.as_deref()), failures)
 }
 
 /// The outcome of an export, without its chart and its time.

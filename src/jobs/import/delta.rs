@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How many blobs are looked up at once.
-const AT_ONCE: usize = 16;
+const CONCURRENCY: usize = 16;
 
 /// The blobs of the base that were found.
 #[derive(Default)]
@@ -53,7 +53,7 @@ impl Job<'_> {
                     Ok(Some((digest, repository)))
                 }
             })
-            .buffered(AT_ONCE)
+            .buffered(CONCURRENCY)
             .try_collect()
             .await
             .map_err(|error| error.failure())?;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How many problems of one image are shown.
-const SHOWN: usize = 3;
+const MAX_SHOWN: usize = 3;
 
 /// The hint that imports only the images without problems.
 const WITHOUT_THEM: &str = "import the complete images with --keep-going";
@@ -117,8 +117,8 @@ impl Affected {
         if let Some(volumes) = absent_volumes(&self.problems) {
             return say_absent(volumes);
         }
-        let shown: Vec<String> = self.problems.iter().take(SHOWN).map(ToString::to_string).collect();
-        let more = self.problems.len().saturating_sub(SHOWN);
+        let shown: Vec<String> = self.problems.iter().take(MAX_SHOWN).map(ToString::to_string).collect();
+        let more = self.problems.len().saturating_sub(MAX_SHOWN);
         let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
         format!("{}{rest}", shown.join("; "))
     }

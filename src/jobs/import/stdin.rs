@@ -20,7 +20,7 @@ use crate::{
     oci::{Digest, Mapping},
     problem::{Problem, Side},
     transfer::{
-        fan_out::{FanOut, PATIENCE},
+        fan_out::{DESTINATION_TIMEOUT, FanOut},
         forward::{Forward, WantedBlobs},
     },
 };
@@ -73,7 +73,7 @@ impl Job<'_> {
         let forwarded = match &*receivers {
             [only] => vec![self.forward(only).all(blobs).await],
             several => {
-                let (fan_out, feeds) = FanOut::new(several.len(), PATIENCE);
+                let (fan_out, feeds) = FanOut::new(several.len(), DESTINATION_TIMEOUT);
                 let forwards = several
                     .iter()
                     .zip(feeds)

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How many images an error names.
-const NAMED: usize = 3;
+const MAX_NAMED: usize = 3;
 
 pub(super) fn files(moves: &[Move], settings: &Settings<'_>) -> Result<Vec<ConfigFile>, Failure> {
     let mut hosts: BTreeMap<&str, Vec<&Move>> = BTreeMap::new();
@@ -48,11 +48,11 @@ fn path_before(entry: &Move) -> Option<&str> {
 fn cannot_strip(refused: &[&Move], settings: &Settings<'_>) -> Failure {
     let mut names: Vec<String> = refused
         .iter()
-        .take(NAMED)
+        .take(MAX_NAMED)
         .map(|entry| format!("{} is {} in the mirror", entry.source, entry.mirror))
         .collect();
-    if refused.len() > NAMED {
-        names.push(format!("{} more", refused.len() - NAMED));
+    if refused.len() > MAX_NAMED {
+        names.push(format!("{} more", refused.len() - MAX_NAMED));
     }
     let message =
         "containerd cannot use this mirror: it appends the whole source path and cannot strip a prefix";
@@ -115,7 +115,7 @@ fn comments(host: &str, settings: &Settings<'_>) -> String {
     let mirror = settings.root.registry();
     let fallback = if settings.fallback {
         format!(
-            "What the mirror lacks is pulled from {host}; thoras-mirror redirect --no-fallback forbids that."
+            "Images missing from the mirror are pulled from {host}; thoras-mirror redirect --no-fallback prevents that."
         )
     } else {
         format!("Nothing is pulled from {host}.")

@@ -15,7 +15,7 @@ pub(super) fn policy(moves: &[Move], settings: &Settings<'_>) -> ConfigFile {
     let mirror = root.registry();
     let mut text = comment(&format!(
         "Kyverno rewrites the images of new pods to their names in {root}. Apply with `kubectl apply -f`.\n\
-         Every naming works: each repository has its own expression. The policy rewrites text and asks no registry.\n\
+         Works with any --naming: each repository has its own expression. The policy rewrites text and asks no registry.\n\
          Nothing falls back to the source: apply the policy when the mirror is complete, and again after each sync.\n\
          Login: the rewritten pods name {mirror}, so they need its pull secret (thoras-mirror pull-secret) in their \
          namespace: in imagePullSecrets of the pod or of its service account, or on the nodes, for example as a kubelet \

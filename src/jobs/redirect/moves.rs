@@ -1,4 +1,4 @@
-//! From which repository to which: the lock's images as moves, and the prefixes that describe them.
+//! The lock's images as moves from one repository to another, and the prefixes that describe them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

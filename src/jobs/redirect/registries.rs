@@ -21,7 +21,7 @@ pub(super) fn drop_in(moves: &[Move], settings: &Settings<'_>) -> ConfigFile {
         "CRI-O, Podman and skopeo pull these images from {root}.\n\
          Install as /etc/containers/registries.conf.d/{file} on every node; CRI-O reads it after \
          `systemctl reload crio`.\n\
-         Every naming works: the longest matching prefix is replaced.\n\
+         Works with any --naming: the longest matching prefix is replaced.\n\
          Login: Kubernetes selects pull secrets by the name in the pod, and CRI-O never sends them to a mirror. Put the \
          login of {mirror} into an auth file on the nodes, and name it in global_auth_file in /etc/crio/crio.conf (section \
          crio.image); for Podman and skopeo:\n  podman login {mirror}"
@@ -66,11 +66,10 @@ pub(super) fn mirror_sets(moves: &[Move], settings: &Settings<'_>) -> Result<Con
     let mirror = root.registry();
     let policy = if *fallback { "AllowContactingSource" } else { "NeverContactSource" };
     let mut text = comment(&format!(
-        "OpenShift nodes pull these images from {root}. Apply with `oc apply -f`; nodes take it over one after the \
-         other.\n\
-         Every naming works: the longest matching source is replaced.\n\
+        "OpenShift nodes pull these images from {root}. Apply with `oc apply -f`; nodes apply it one after the other.\n\
+         Works with any --naming: the longest matching source is replaced.\n\
          Login: Kubernetes selects pull secrets by the name in the pod, and CRI-O never sends them to a mirror. Add the \
-         login of {mirror} to the cluster's global pull secret, with a FILE that also has the present content:\n  \
+         login of {mirror} to the cluster's global pull secret, with a FILE that also has the current content:\n  \
          oc set data secret/pull-secret -n openshift-config \\\n    --from-file=.dockerconfigjson=FILE"
     ));
     if let Some(authority) = &connection.authority {

@@ -29,7 +29,7 @@ const EMPTY: (&str, &[u8]) = ("application/vnd.oci.empty.v1+json", b"{}");
 /// The repository below `--to`.
 const REPOSITORY: &str = "thoras-mirror/locks";
 /// The largest lock or list that is read, in bytes.
-const LARGEST: u64 = 256 * 1024 * 1024;
+const MAX_SIZE: u64 = 256 * 1024 * 1024;
 
 /// The repository of the locks below a destination.
 pub(in crate::jobs) fn repository(root: &Root) -> Result<Repository, Failure> {
@@ -121,7 +121,7 @@ pub(in crate::jobs) async fn read<S: Source>(
     let (Some(lock), Some(list)) = (layer(LOCK), layer(LIST)) else {
         return Err(refused("a layer is missing"));
     };
-    if lock.size.max(list.size) > LARGEST {
+    if lock.size.max(list.size) > MAX_SIZE {
         return Err(refused("it is too large"));
     }
     let lock = read_whole(source, repository, lock).await.map_err(|error| error.failure())?;

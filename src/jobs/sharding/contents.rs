@@ -1,4 +1,4 @@
-//! What is known about the images before they are resolved: their blobs and sizes, from a lock or from the JSON of a dry
+//! The blobs of images and their sizes, known before the images are resolved: from a lock or from the JSON of a dry
 //! run.
 
 use std::{collections::HashMap, fs::File, io::BufReader, path::Path};

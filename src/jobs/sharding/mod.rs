@@ -98,7 +98,7 @@ impl Division {
         found.ok().flatten().map(|found| found.lock)
     }
 
-    /// Pushes this shard's lock below the destination, unless it is there already.
+    /// Pushes this shard's lock to the destination, unless it is already there.
     pub(super) async fn push(
         &self,
         lock: &Lock,

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How many places are named in a note.
-const NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 
 /// Adds the comments that follow from the values themselves.
 pub(super) fn explain(settings: &[Setting], known: &ChartValues, outcome: &mut ValuesOutcome) {
@@ -41,7 +41,7 @@ pub(super) fn explain(settings: &[Setting], known: &ChartValues, outcome: &mut V
         }
     }
     if outcome.destination.is_some() && !outcome.has_lock {
-        outcome.note("No lock was read, so that the images are in the mirror was not checked.");
+        outcome.note("No lock was read, so it was not checked whether the images are in the mirror.");
     }
     unpinned(outcome);
 }
@@ -112,9 +112,9 @@ fn unpinned(outcome: &mut ValuesOutcome) {
     if names.is_empty() {
         return;
     }
-    let more = names.len().saturating_sub(NAMED);
+    let more = names.len().saturating_sub(MAX_NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let first = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let first = names.iter().take(MAX_NAMED).cloned().collect::<Vec<_>>().join(", ");
     outcome.note(format!("Not pinned, because no value of the chart can hold the digest: {first}{more}."));
 }
 

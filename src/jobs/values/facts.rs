@@ -6,11 +6,6 @@
 /// With this switch, charts that are built on Bitnami's library permit registries other than their own.
 pub(super) const PERMITS_OTHER_REGISTRIES: &str = "global.security.allowInsecureImages";
 
-/// The vendor's chart.
-pub(super) const THORAS: &str = "thoras";
-
-/// The user name of the license.
-pub(super) const LICENSE_USER: &str = "_json_key_base64";
 /// The chart creates a pull secret from these for its registry, whichever registry that is.
 pub(super) const USERNAME: &str = "imageCredentials.username";
 pub(super) const PASSWORD: &str = "imageCredentials.password";
@@ -70,7 +65,7 @@ pub(super) const EGRESS: [(&str, &str); 6] = [
     ),
     (
         "networkPolicy.enabled",
-        "networkPolicy.enabled makes CiliumNetworkPolicy resources: the cluster needs Cilium.",
+        "networkPolicy.enabled creates CiliumNetworkPolicy resources: the cluster needs Cilium.",
     ),
 ];
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::path::{Step, ValuePath};
 
 /// The longest text that can be part of a reference.
-const LONGEST: usize = 512;
+const MAX_LENGTH: usize = 512;
 
 /// What part of a reference a value holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(super) struct Leaf {
     pub(super) head: String,
     /// The text that changes.
     pub(super) slot: String,
-    /// Kept behind the slot: the tag of a whole reference.
+    /// Kept after the slot: the tag of a whole reference.
     pub(super) tail: String,
     /// Stands for the slot in a rendering.
     pub(super) marker: String,
@@ -62,7 +62,7 @@ fn is_name_like(text: &str) -> bool {
     let is_part = |character: char| {
         character.is_ascii_lowercase() || character.is_ascii_digit() || "./:@_-".contains(character)
     };
-    !text.is_empty() && text.len() <= LONGEST && text.chars().all(is_part)
+    !text.is_empty() && text.len() <= MAX_LENGTH && text.chars().all(is_part)
 }
 
 /// Whether a key says that its value, or the values below it, name an image.

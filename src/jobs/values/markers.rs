@@ -22,9 +22,9 @@ use crate::{
 };
 
 /// How many renderings may be spent on finding the values whose markers a chart rejects.
-const MOST_RENDERINGS: usize = 96;
+const MAX_RENDERINGS: usize = 96;
 /// The maximum number of concurrent renderings.
-const MOST_AT_ONCE: usize = 4;
+const CONCURRENCY: usize = 4;
 
 /// A chart whose rendering is known, and how to render it again.
 pub(super) struct ChartProbe<'a> {
@@ -95,7 +95,7 @@ pub(super) struct Marked {
 impl ChartProbe<'_> {
     /// Marks these values: all at once if the chart accepts it, else in parts.
     pub(super) async fn survey(&self, leaves: &[Leaf], among: &[usize]) -> Result<Survey, Failure> {
-        let mut budget = MOST_RENDERINGS;
+        let mut budget = MAX_RENDERINGS;
         let mut groups = vec![among.to_vec()];
         let (mut marked, mut rejected) = (Vec::new(), Vec::new());
         while !groups.is_empty() {
@@ -253,7 +253,7 @@ fn quoted(error: &EnumerateError, leaves: &[Leaf], among: &[usize]) -> BTreeSet<
 
 /// How many renderings run at once. Helm uses one core, and large charts need some 200 MB.
 pub(super) fn at_once() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE)
+    std::thread::available_parallelism().map_or(1, usize::from).min(CONCURRENCY)
 }
 
 fn slice(text: &str, span: &Span) -> String {

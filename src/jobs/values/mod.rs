@@ -110,7 +110,7 @@ async fn to_mirror(
 ) -> Result<(), Failure> {
     let lock = KnownLock::read(&request.lock.path, request.lock.is_required)?;
     if request.pin && lock.is_none() {
-        let message = format!("--pin needs a lock, and {} does not exist", request.lock.path.display());
+        let message = format!("--pin needs a lock, but {} does not exist", request.lock.path.display());
         let hint = format!("run `thoras-mirror sync --to {root}` first, or name its lock with --lock FILE");
         return Err(Failure::new(Kind::Usage, message).with_hint(hint));
     }

@@ -66,9 +66,9 @@ pub(super) fn from_spans(text: &str, mut spans: Vec<Span>, unchanged: impl Fn(&S
 
 /// Where the slots of `pattern` are in the text of the unchanged rendering; `None` if the pieces do not fit it.
 ///
-/// A slot holds its value unchanged, but the slot of an empty value holds the template's default, and that of a template
-/// holds any text. If that fits nowhere, a slot may hold its value trimmed or changed; then the slot of an empty value must
-/// be empty, or the `team` of `team/app` would be mistaken for the registry in front of it.
+/// A slot holds its value unchanged, but the slot of an empty value holds the template's default, and that of a
+/// template holds any text. If that fits nowhere, a slot may hold its value trimmed or changed; then the slot of an
+/// empty value must be empty, or the `team` of `team/app` would be mistaken for the registry in front of it.
 pub(super) fn align(pattern: &[Piece], text: &str) -> Option<Vec<Span>> {
     let as_it_was = |unchanged: &str| !unchanged.is_empty() && !unchanged.contains("{{");
     align_where(pattern, text, &as_it_was).or_else(|| align_where(pattern, text, &str::is_empty))
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_value_is_not_taken_for_a_part_of_the_next() {
+    fn an_empty_value_is_not_mistaken_for_part_of_the_next() {
         let pattern = [slot(0, ""), text("/"), slot(1, "team/app"), text(":1")];
         assert_eq!(align(&pattern, "team/app:1"), None);
         // The template's own default.

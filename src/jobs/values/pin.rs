@@ -1,7 +1,7 @@
 //! Finds the values that pin the images in the mirror to the digests in the lock.
 //!
-//! The value of a tag becomes `TAG@DIGEST`, unless the chart also writes the tag to a label, which cannot hold an `@`. The
-//! value of a digest becomes the digest.
+//! The value of a tag becomes `TAG@DIGEST`, unless the chart also writes the tag to a label, which cannot hold an `@`.
+//! The value of a digest becomes the digest.
 
 use std::collections::BTreeSet;
 
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_told_from_the_rest() {
+    fn labels_are_distinguished_from_the_rest() {
         let rendering = "metadata:\n  labels:\n    version: a\n  annotations:\n    version: b\nspec:\n  selector:\n    matchLabels:\n      version: c\n  template: d\n";
         assert_eq!(
             labels(rendering),

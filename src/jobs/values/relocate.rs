@@ -17,7 +17,7 @@ use super::{
 use crate::error::Failure;
 
 /// The maximum number of optional values, or groups of them, to try.
-const MOST_OPTIONAL: usize = 48;
+const MAX_OPTIONAL: usize = 48;
 
 /// A value to set, and why.
 #[derive(Debug, Clone)]
@@ -84,7 +84,7 @@ impl Trial<'_> {
             if !wanted.can_help(&seen, &places, &assignment) {
                 continue;
             }
-            let trials = wanted.groups(leaves, &seen).into_iter().take(MOST_OPTIONAL).map(|group| {
+            let trials = wanted.groups(leaves, &seen).into_iter().take(MAX_OPTIONAL).map(|group| {
                 let among: Vec<usize> = survey.accepted.iter().chain(&group).copied().collect();
                 async move { probe.survey_optional(leaves, &among, &group).await }
             });

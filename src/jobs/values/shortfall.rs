@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// How many images a hint names.
-const NAMED: usize = 3;
+const MAX_NAMED: usize = 3;
 
 /// What is wrong with an image that the chart pulls with these values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +46,7 @@ impl Shortfall<'_> {
             Self::NotLocked => format!("{names} {is} not in the lock {lock}"),
             Self::NotConfirmed => format!("{names} {is} not confirmed in the lock {lock}"),
             Self::OtherDigest => {
-                format!("{names} {is} pinned to another digest than the lock {lock} records")
+                format!("{names} {is} pinned to a different digest than the lock {lock} records")
             }
         };
         let mut failure = match images {
@@ -62,8 +62,7 @@ impl Shortfall<'_> {
                  change the chart"
             ),
             Self::LeftOut(_) => {
-                "one value of the chart moves it with the others: mirror it as well, or set its own \
-                                 values to where it is"
+                "one chart value moves it together with the others: mirror it as well, or set its own values to its current location"
                     .to_owned()
             }
             Self::NoSuchName => format!(
@@ -80,7 +79,7 @@ impl Shortfall<'_> {
 fn sync_hint(images: &[(&Reference, String)], mirror: &MirrorNames) -> String {
     let sync = format!("run `thoras-mirror sync --to {}` with the values that you install with", mirror.root);
     let sources: Vec<_> = images.iter().filter_map(|(image, _)| mirror.source_of(image)).collect();
-    if sources.is_empty() || sources.len() > NAMED {
+    if sources.is_empty() || sources.len() > MAX_NAMED {
         return sync;
     }
     let flags: Vec<String> = sources.iter().map(|source| format!("--add {source}")).collect();

@@ -99,8 +99,8 @@ impl RenderedReference {
 /// One or two values to set.
 type Change = Vec<(usize, String)>;
 
-/// The values to set, in addition to those that are assigned already. `root` is the preferred value of a registry; of equal
-/// changes, the one with the lowest rank wins.
+/// The values to set, in addition to those that are assigned already. `root` is the preferred value of a registry; of
+/// equal changes, the one with the lowest rank wins.
 pub(super) fn solve(
     places: &[RenderedReference],
     root: &str,
@@ -143,7 +143,7 @@ fn best(
         }
         gain
     };
-    // A single value is right by itself. One value of a pair may also be part of other references.
+    // A single value can be right on its own. One value of a pair may also be part of other references.
     let prospect = |change: &Change| {
         if change.len() < 2 {
             return 0;

@@ -13,10 +13,11 @@ use crate::{
     enumerate::{ChartSession, WrittenUse},
     error::{Failure, Kind},
     request::{self, Persistence, PullLogin, Values},
+    vendor,
 };
 
 fn is_thoras(session: &ChartSession) -> bool {
-    session.identity().name == facts::THORAS
+    session.identity().name == vendor::CHART
 }
 
 /// The text of a value, if it is set.
@@ -38,7 +39,7 @@ pub(super) fn check(request: &Values, session: &ChartSession, known: &ChartValue
     if !is_thoras(session) {
         return match request.thoras_option() {
             Some(option) => refused(
-                format!("{option} is for the Thoras chart, and this is {}", session.identity().name),
+                format!("{option} is for the Thoras chart, but this is {}", session.identity().name),
                 "set the chart's own values for it in your values file",
             ),
             None => Ok(()),
@@ -61,13 +62,13 @@ pub(super) fn check(request: &Values, session: &ChartSession, known: &ChartValue
     match &request.login {
         PullLogin::Secret { .. } if password.is_some() => refused(
             format!(
-                "your values set {}, and the chart fails if a pull secret is named as well",
+                "your values set {}, but the chart fails if a pull secret is named as well",
                 facts::PASSWORD
             ),
             "remove it from your values, or omit --pull-secret",
         ),
         PullLogin::Mirror(_) | PullLogin::License(_) if has_secret => refused(
-            format!("your values set {}, and the chart fails if a password is set as well", facts::SECRET),
+            format!("your values set {}, but the chart fails if a password is set as well", facts::SECRET),
             "remove it from your values, or omit the password",
         ),
         _ => Ok(()),
@@ -77,7 +78,7 @@ pub(super) fn check(request: &Values, session: &ChartSession, known: &ChartValue
 /// Whether a password is the license rather than the password for a mirror. Another of Google's registries takes keys of
 /// the same form.
 fn is_license(password: &str, values: &Map<String, Value>, registry: &str) -> bool {
-    if text(values, facts::USERNAME) != Some(facts::LICENSE_USER) {
+    if text(values, facts::USERNAME) != Some(vendor::LICENSE_USER) {
         return false;
     }
     let is_google = registry.ends_with(".pkg.dev") || registry == "gcr.io" || registry.ends_with(".gcr.io");
@@ -86,7 +87,7 @@ fn is_license(password: &str, values: &Map<String, Value>, registry: &str) -> bo
     }
     let compact: String = password.split_whitespace().collect();
     let decoded = STANDARD.decode(compact).unwrap_or_default();
-    String::from_utf8_lossy(&decoded).contains(facts::THORAS)
+    String::from_utf8_lossy(&decoded).contains(vendor::CHART)
 }
 
 /// What the options ask for, and notes on what the values mean.
@@ -352,12 +353,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_license_is_told_from_the_key_of_another_registry() {
+    fn the_license_is_distinguished_from_the_key_of_another_registry() {
         let license = STANDARD.encode(r#"{"project_id": "thoras-registry"}"#);
         let other = STANDARD.encode(r#"{"project_id": "shop"}"#);
         let values =
             |user: &str| json!({"imageCredentials": {"username": user}}).as_object().unwrap().clone();
-        let vendor = values(facts::LICENSE_USER);
+        let vendor = values(vendor::LICENSE_USER);
         assert!(is_license(&license, &vendor, "registry.example.com"));
         assert!(is_license("anything", &vendor, "registry.example.com"));
         assert!(is_license(&license, &vendor, "europe-docker.pkg.dev"));

@@ -1,4 +1,4 @@
-//! What each image must be according to the lock.
+//! The expectations of `verify` from the lock.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 

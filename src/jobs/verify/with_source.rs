@@ -1,4 +1,4 @@
-//! What each image must be according to the source.
+//! The expectations of `verify` from the source.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How many references are resolved at once at the source.
-const AT_ONCE: usize = 16;
+const CONCURRENCY: usize = 16;
 
 /// Mirrors that are compared with their source.
 pub(super) struct Mirrors<'a> {
@@ -109,7 +109,7 @@ async fn source_digests<S: Source>(
             _ => Unknown::Source(error),
         })
     });
-    digests.buffered(AT_ONCE).collect().await
+    digests.buffered(CONCURRENCY).collect().await
 }
 
 /// The current digest at the source. A HEAD request, which does not count against pull quotas, is enough unless every

@@ -1,4 +1,4 @@
-//! Why bytes are not a valid manifest.
+//! Errors of invalid manifests.
 
 use crate::oci::{Digest, DigestError, MediaType, media_type::Structure};
 
@@ -15,8 +15,7 @@ pub enum ManifestError {
     },
     /// Two requests for the same tag returned different bytes, neither of which matches the digest in the header.
     #[error(
-        "the registry's header names digest {named}, but the tag returned content with digest {} and then {}: something \
-         in between corrupts it",
+        "the registry's header names digest {named}, but the tag returned content with digest {} and then {}: something between here and the registry corrupts it",
         .readings.0, .readings.1
     )]
     Unstable {

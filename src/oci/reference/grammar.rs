@@ -4,8 +4,8 @@ use std::net::Ipv6Addr;
 
 use super::ReferenceError;
 
-const LONGEST_REPOSITORY: usize = 255;
-const LONGEST_TAG: usize = 128;
+const MAX_REPOSITORY_LENGTH: usize = 255;
+const MAX_TAG_LENGTH: usize = 128;
 
 /// `HOST` or `HOST:PORT`; a host is a name, an IPv4 address or an IPv6 address in brackets.
 pub(super) fn check_registry(registry: &str) -> Result<(), ReferenceError> {
@@ -40,7 +40,7 @@ pub(super) fn check_registry(registry: &str) -> Result<(), ReferenceError> {
 
 /// `COMPONENT[/COMPONENT]...`
 pub(super) fn check_path(path: &str) -> Result<(), ReferenceError> {
-    let fine = path.len() <= LONGEST_REPOSITORY && path.split('/').all(is_path_component);
+    let fine = path.len() <= MAX_REPOSITORY_LENGTH && path.split('/').all(is_path_component);
     if fine { Ok(()) } else { Err(ReferenceError::Repository(path.to_owned())) }
 }
 
@@ -59,7 +59,7 @@ fn is_path_component(component: &str) -> bool {
 
 /// `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`
 pub(super) fn check_tag(tag: &str) -> Result<(), ReferenceError> {
-    let fine = (1..=LONGEST_TAG).contains(&tag.len())
+    let fine = (1..=MAX_TAG_LENGTH).contains(&tag.len())
         && !tag.starts_with(['.', '-'])
         && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
     if fine { Ok(()) } else { Err(ReferenceError::Tag(tag.to_owned())) }

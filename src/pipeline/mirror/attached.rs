@@ -1,4 +1,4 @@
-//! What is attached to the images of a run: which of it the destination has, and which must be pushed.
+//! The attachments of a run's images: which of them the destination has, and which must be pushed.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -35,8 +35,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         let bytes: HashMap<Digest, RawManifest> = tagged
             .filter_map(|attached| Some((attached.digest().clone(), attached.node.manifest.clone()?)))
             .collect();
-        let how = (self.options.check, self.options.foreign_layers);
-        attached(&*self.destination, &image.repository, &wanted, &bytes, how).await
+        attached(&*self.destination, &image.repository, &wanted, &bytes, self.options.coverage()).await
     }
 }
 

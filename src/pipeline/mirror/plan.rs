@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How many blobs of an image are checked concurrently.
-const CHECKED_AT_ONCE: usize = 16;
+const CONCURRENT_CHECKS: usize = 16;
 
 /// What an image needs.
 pub(super) struct Planned {
@@ -58,7 +58,7 @@ impl<S: Source, D: Destination> Run<S, D> {
                 let size = self.destination.blob_size(&image.repository, &blob.digest).await?;
                 Ok((blob.digest, size == Some(blob.size)))
             })
-            .buffer_unordered(CHECKED_AT_ONCE)
+            .buffer_unordered(CONCURRENT_CHECKS)
             .collect()
             .await;
         presence.blobs.extend(looked.into_iter().collect::<Result<Vec<_>, _>>()?);

@@ -13,7 +13,6 @@ use crate::{
     graph::{Graph, ImageManifests},
     oci::{Digest, Mapping, Platform, RawManifest, Target},
     outcome::{ImageContent, Mirrored, Status},
-    pipeline::mirror::Options,
     problem::Problem,
     units,
 };
@@ -21,23 +20,21 @@ use crate::{
 impl<S: Source, D: Destination> Run<S, D> {
     /// Reads the image at the destination.
     pub(super) async fn survey(&self, image: &Mapping) -> Result<Survey, Error> {
-        let Options { check, foreign_layers, .. } = self.options;
         let target = image.target();
-        confirm::survey(&*self.destination, &image.repository, &target, check, foreign_layers).await
+        confirm::survey(&*self.destination, &image.repository, &target, self.options.coverage()).await
     }
 
-    /// Reads the image at the destination and, as soon as its root there is known, the root at the source. The inner error
-    /// is that of the source.
+    /// Reads the image at the destination and, as soon as its root there is known, the root at the source. The inner
+    /// error is that of the source.
     pub(super) async fn survey_and_root(
         &self,
         image: &Mapping,
     ) -> Result<(Survey, Result<RawManifest, Error>), Error> {
-        let Options { check, foreign_layers, .. } = self.options;
         let (destination, repository) = (&*self.destination, &image.repository);
         match confirm::read_root(destination, repository, &image.target()).await? {
             Ok(there) => {
                 let survey =
-                    confirm::survey_root(destination, repository, there.clone(), check, foreign_layers);
+                    confirm::survey_root(destination, repository, there.clone(), self.options.coverage());
                 let (survey, root) = future::join(survey, self.root(image, Some(&there))).await;
                 Ok((survey?.complete()?, root))
             }
@@ -126,7 +123,6 @@ impl<S: Source, D: Destination> Run<S, D> {
         let lacking = graph.lacks(&self.options.platforms);
         mirrored.outcome.waived = self.options.waivers.split(&image.source, &lacking).0;
         mirrored.content = ImageContent::of(graph);
-        mirrored.graph = self.options.keep_graphs.then(|| Box::new(graph.clone()));
         if self.options.keep_manifests {
             mirrored.manifests = ImageManifests::of(graph).map(Box::new);
         }
@@ -204,7 +200,7 @@ pub(super) fn refuse_missing_platforms(graph: &Graph, required: &[Platform]) -> 
     Err(Stopped { problems, ..failure.into() })
 }
 
-/// Warns that so many of an image's foreign layers are skipped.
+/// Warns that `left_out` foreign layers of an image are skipped.
 pub(crate) fn warn_of_foreign_layers(image: &Mapping, left_out: usize, events: &dyn EventSink) {
     if left_out > 0 {
         let message = format!(

@@ -1,4 +1,4 @@
-//! Which images are in progress: a bounded number, so that memory does not depend on the number of images.
+//! Limits how many images are in progress, so that memory does not depend on the number of images.
 //!
 //! The window is large enough to keep every connection busy on a slow link, and to know which images share a blob before
 //! it is copied. Images that hold large manifests take more of it.
@@ -15,7 +15,7 @@ use crate::{graph::Graph, transfer::Rank};
 const IMAGES: usize = 64;
 /// No further image starts while those in progress hold manifests with this many bytes.
 const MANIFEST_BYTES: u64 = 32 * 1024 * 1024;
-/// So many images in a row are ordered by size, the largest first.
+/// The number of consecutive images that are ordered by size, the largest first.
 const ORDERED_BY_SIZE: u64 = 16;
 
 /// The images in progress.

@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// The most signatures of one image that are verified, as in notation.
-const MOST_SIGNATURES: usize = 100;
+const MAX_SIGNATURES: usize = 100;
 /// The largest layer of a signature, in bytes. Signatures have a few thousand.
-const LARGEST_LAYER: u64 = 4 * 1024 * 1024;
+const MAX_LAYER_SIZE: u64 = 4 * 1024 * 1024;
 
 /// Whether notation accepts one of the signatures among these attachments.
 pub(super) async fn verdict<S: Source>(
@@ -28,7 +28,7 @@ pub(super) async fn verdict<S: Source>(
     let mut root = None;
     let mut rejections = Vec::new();
     for attachment in candidates(listed) {
-        if rejections.len() == MOST_SIGNATURES {
+        if rejections.len() == MAX_SIGNATURES {
             break;
         }
         let Some((signature, layers)) = read(source, signed, attachment).await? else { continue };
@@ -85,7 +85,7 @@ async fn read<S: Source>(
     let Contents::Image { layers, .. } = &contents else { return Ok(None) };
     let mut read = Vec::new();
     // notation says what is wrong with a signature whose layer is missing.
-    for layer in layers.iter().filter(|layer| layer.size <= LARGEST_LAYER) {
+    for layer in layers.iter().filter(|layer| layer.size <= MAX_LAYER_SIZE) {
         match read_whole(source, signed.repository, layer).await {
             Ok(bytes) => read.push((layer.digest.clone(), bytes)),
             Err(Error { cause: Cause::NoSuchBlob | Cause::Mismatch(_), .. }) => {}

@@ -156,16 +156,16 @@ impl Layout {
     const PERCENTAGE: usize = 4;
     /// The width of `copying 100 blobs`.
     const ACTIVITY: usize = 17;
-    const NARROWEST_BAR: usize = 10;
+    const MIN_BAR_WIDTH: usize = 10;
     /// The width of `30 of 30 images`, on most terminals.
-    const NARROWEST_NAME: usize = 15;
-    const WIDEST_NAME: usize = 40;
+    const MIN_NAME_WIDTH: usize = 15;
+    const MAX_NAME_WIDTH: usize = 40;
 
     fn of(width: usize, height: usize, longest_name: usize) -> Self {
         let roomy = width >= 70;
         let amount = if roomy { Self::AMOUNT } else { Self::PERCENTAGE };
         // Two spaces around the bar, two before the activity.
-        let beside = amount + Self::ACTIVITY + Self::NARROWEST_BAR + 4;
+        let beside = amount + Self::ACTIVITY + Self::MIN_BAR_WIDTH + 4;
         Self {
             width,
             // The total, the note and the scrolling lines also need space.
@@ -173,7 +173,7 @@ impl Layout {
             name: width
                 .saturating_sub(beside)
                 .min(longest_name)
-                .clamp(Self::NARROWEST_NAME, Self::WIDEST_NAME),
+                .clamp(Self::MIN_NAME_WIDTH, Self::MAX_NAME_WIDTH),
             roomy,
         }
     }

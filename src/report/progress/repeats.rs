@@ -1,4 +1,4 @@
-//! Which lines are left out, because others with the same cause have been shown.
+//! Leaves out lines if others with the same cause have been shown.
 
 use std::time::Duration;
 

@@ -12,9 +12,9 @@ use crate::{
 };
 
 /// The most images that are named in front of a problem. More are listed below it.
-const NAMED: usize = 3;
+const MAX_NAMED: usize = 3;
 /// The most problems of several images that are listed for one remedy.
-const LISTED: usize = 20;
+const MAX_LISTED: usize = 20;
 
 /// A different image and its short name.
 type Named<'a> = (&'a ImageOutcome, String);
@@ -109,10 +109,10 @@ fn write_problems(
                 }
             }
         }
-        for (problem, names) in shared.iter().take(if with_names { LISTED } else { usize::MAX }) {
+        for (problem, names) in shared.iter().take(if with_names { MAX_LISTED } else { usize::MAX }) {
             match names.as_slice() {
                 _ if !with_names => write_indented(lines, &format!("\n  {problem}")),
-                few if few.len() <= NAMED => {
+                few if few.len() <= MAX_NAMED => {
                     write_indented(lines, &format!("\n  {}: {problem}", few.join(", ")));
                 }
                 many => {
@@ -122,7 +122,7 @@ fn write_problems(
                 }
             }
         }
-        let more = if with_names { shared.len().saturating_sub(LISTED) } else { 0 };
+        let more = if with_names { shared.len().saturating_sub(MAX_LISTED) } else { 0 };
         if more > 0 {
             let problems = units::counted(more, "more problem");
             write_indented(lines, &format!("\n  {problems}; --output json lists all of them"));

@@ -22,9 +22,9 @@ use crate::{
 };
 
 /// The most images that are named in the first line of a shared failure. More are listed below it.
-const NAMED: usize = 3;
+const MAX_NAMED: usize = 3;
 /// The most names in the list below a shared failure.
-const LISTED: usize = 200;
+const MAX_LISTED: usize = 200;
 /// The width of the list.
 const LIST_WIDTH: usize = 80;
 
@@ -113,7 +113,7 @@ impl Shared {
     /// Wrong bytes are reported for each of a few images, everything else once.
     fn texts(&self, palette: Palette) -> Vec<String> {
         let is_wrong = self.failure.kind == Kind::Integrity && !is_about_absent_volumes(&self.failure);
-        if is_wrong && self.names.len() <= NAMED {
+        if is_wrong && self.names.len() <= MAX_NAMED {
             let subjects = self.names.iter().map(|name| Some(name.as_str()).filter(|name| !name.is_empty()));
             return subjects.map(|name| text(&self.failure, name, palette)).collect();
         }
@@ -129,7 +129,7 @@ impl Shared {
         if names.is_empty() {
             return text_with(&failure, Some(&format!("{} times", self.names.len())), &[], palette);
         }
-        if names.len() <= NAMED {
+        if names.len() <= MAX_NAMED {
             // The full names, if the message had them.
             let has_names = name_in(&self.failure.message).is_some();
             let names = if has_names { &self.full_names } else { &self.names };
@@ -142,9 +142,9 @@ impl Shared {
 /// `images: a:1, b:1, …` in lines of limited width.
 pub(super) fn list(names: &[String]) -> Vec<String> {
     let mut lines = vec!["  images:".to_owned()];
-    let more = names.len().saturating_sub(LISTED);
+    let more = names.len().saturating_sub(MAX_LISTED);
     let end = (more > 0).then(|| format!("and {more} more"));
-    let shown = names.iter().take(LISTED).cloned().chain(end).collect::<Vec<_>>();
+    let shown = names.iter().take(MAX_LISTED).cloned().chain(end).collect::<Vec<_>>();
     for (position, name) in shown.iter().enumerate() {
         let comma = if position + 1 < shown.len() { "," } else { "" };
         let word = format!("{}{comma}", escape(name));
@@ -242,14 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_is_not_said_twice() {
+    fn a_subject_is_not_named_twice() {
         let failure = Failure::new(Kind::Image, "services:4.53.0 is not there");
         let shown = text(&failure, Some("services:4.53.0"), Palette::plain());
         assert_eq!(shown, "error: services:4.53.0 is not there");
     }
 
     #[test]
-    fn a_copy_that_failed_is_not_told_to_copy_again() {
+    fn a_failed_copy_gets_no_hint_to_copy_again() {
         let mut outcome = samples::failed();
         outcome.failure = Some(
             Failure::new(Kind::Image, "the source has no linux/arm64")

@@ -77,7 +77,7 @@ mod tests {
     use crate::report::samples;
 
     #[test]
-    fn a_list_is_one_reference_a_line_and_nothing_else() {
+    fn a_list_is_one_reference_per_line_and_nothing_else() {
         assert_eq!(list(&samples::enumeration().images, false), "quay.io/a/forecast:1\nquay.io/a/listed:1");
     }
 

@@ -6,7 +6,7 @@ use console::measure_text_width;
 const INDENT: &str = "  ";
 /// Before the rest of a command.
 const REST: &str = "    ";
-/// Behind a line that goes on: the shell joins it to the next.
+/// The end of a line that continues: the shell joins it to the next.
 const CONTINUED: &str = " \\";
 
 /// The lines of a command. `width` is the terminal's; without one, a command is one line.

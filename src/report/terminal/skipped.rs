@@ -5,7 +5,7 @@ use crate::{error::escape, outcome::ImageOutcome, report::same_cause::Cause, uni
 use super::failures;
 
 /// The most images that are named in the first line of a note. More are listed below it.
-const NAMED: usize = 3;
+const MAX_NAMED: usize = 3;
 
 /// Images that were skipped for one reason.
 struct Skipped {
@@ -40,11 +40,11 @@ impl Skipped {
         let Self { cause, message, hint, names } = self;
         let (subject, message) = match names.as_slice() {
             [name] => (name.clone(), escape(message)),
-            names if names.len() <= NAMED => (names.join(", "), escape(&cause.message())),
+            names if names.len() <= MAX_NAMED => (names.join(", "), escape(&cause.message())),
             names => (units::counted(names.len(), "image"), escape(&cause.message())),
         };
         let mut lines = vec![format!("{subject}: {message}{hint}")];
-        if names.len() > NAMED {
+        if names.len() > MAX_NAMED {
             lines.extend(failures::list(names));
         }
         lines

@@ -181,7 +181,7 @@ fn the_location_of_an_unknown_chart_is_left_to_the_user() {
     assert!(unknown[2].starts_with("helm install web '***' --version 4.5.6"), "{unknown:?}");
     let thoras = steps(&outcome("thoras", Status::Verified), false, None);
     assert!(!thoras[0].contains("--chart "), "{thoras:?}");
-    let repository = format!("helm install thoras thoras --repo {DEFAULT_REPOSITORY} --version");
+    let repository = format!("helm install thoras thoras --repo {} --version", vendor::CHART_REPOSITORY);
     assert!(thoras[3].starts_with(&repository), "{thoras:?}");
 }
 

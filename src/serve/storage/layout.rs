@@ -24,7 +24,7 @@ use crate::{
     endpoint::bundle::{BlobReader, Bundle, BundleError, IndexDocument, IndexSignature, UnreadLayout},
     graph,
     lock::Lock,
-    oci::{Descriptor, Digest, Link, MediaType, RawManifest, manifest::LARGEST_MANIFEST},
+    oci::{Descriptor, Digest, Link, MediaType, RawManifest, manifest::MAX_MANIFEST_SIZE},
     serve::{
         names::{RepositoryName, TagName},
         options::Names,
@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Of a folder with more images, only the index is read at startup.
-const MOST_READ_AT_ONCE: usize = 500;
+const MAX_IMAGES_READ_AT_STARTUP: usize = 500;
 
 /// An open bundle, by repository.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl LayoutStorage {
         if let [folder] = paths
             && folder.is_dir()
             && let Some(UnreadLayout { storage, index, placement, left_out }) =
-                UnreadLayout::open(folder, MOST_READ_AT_ONCE, signed)?
+                UnreadLayout::open(folder, MAX_IMAGES_READ_AT_STARTUP, signed)?
         {
             let index = IndexDocument::parse(&index)?;
             let mut files = Files::Unread(Box::new(Unread { storage, attached: HashMap::new() }));
@@ -284,7 +284,7 @@ impl Files {
             return Ok(found.map(|manifest| manifest.bytes().clone()));
         }
         let Some(blob) = self.blob(digest).map_err(damaged)? else { return Ok(None) };
-        let whole = blob.whole("a manifest", LARGEST_MANIFEST as u64, Path::new("the bundle"));
+        let whole = blob.whole("a manifest", MAX_MANIFEST_SIZE as u64, Path::new("the bundle"));
         whole.map(Some).map_err(|error| damaged(io::Error::other(error)))
     }
 }

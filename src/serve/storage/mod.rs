@@ -26,13 +26,10 @@ use super::{
     names::{RepositoryName, TagName},
     routes::Reference,
 };
-use crate::{endpoint::bundle::BlobReader, oci::Digest};
-
-/// The name of the image that every release of the vendor's chart has.
-const MAIN_IMAGE: &str = "services";
+use crate::{endpoint::bundle::BlobReader, oci::Digest, vendor};
 
 /// How many repositories are searched for it.
-const MOST_SEARCHED: usize = 1_000;
+const MAX_SEARCHED: usize = 1_000;
 
 /// The storage behind a registry.
 #[derive(Debug)]
@@ -62,10 +59,12 @@ impl Storage {
             Self::Layout(layout) => return layout.chart_prefix(),
             Self::Folder(folder) => folder,
         };
-        let repositories = folder.repositories(MOST_SEARCHED).ok()?;
+        let repositories = folder.repositories(MAX_SEARCHED).ok()?;
         let mut prefixes = repositories.iter().filter_map(|name| match name.as_str() {
-            MAIN_IMAGE => Some(String::new()),
-            name => name.strip_suffix(MAIN_IMAGE)?.strip_suffix('/').map(|prefix| format!("/{prefix}")),
+            vendor::MAIN_IMAGE => Some(String::new()),
+            name => {
+                name.strip_suffix(vendor::MAIN_IMAGE)?.strip_suffix('/').map(|prefix| format!("/{prefix}"))
+            }
         });
         let prefix = prefixes.next()?;
         prefixes.next().is_none().then_some(prefix)

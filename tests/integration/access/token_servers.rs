@@ -133,7 +133,7 @@ async fn a_redirect_of_a_token_server_names_both_hosts() {
 /// A registry may lead to a storage host that requires a login of its own: its token server has nothing to do with the
 /// registry's.
 #[tokio::test]
-async fn a_login_that_another_host_requires_is_that_hosts() {
+async fn a_login_that_another_host_requires_is_attributed_to_that_host() {
     let (registry, storage) = (registry().await, token_registry().await);
     let path = "/v2/team/app/manifests/1";
     registry.on("GET", path).then(Action::redirect(&format!("{}{path}", storage.address().url())));

@@ -1,4 +1,4 @@
-//! Receipts: `bundle import --receipt` records what arrived, and `bundle export --base RECEIPT` goes on from there.
+//! Receipts: `bundle import --receipt` records what arrived, and `bundle export --base RECEIPT` continues from there.
 
 use std::fs;
 

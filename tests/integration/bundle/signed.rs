@@ -227,7 +227,7 @@ async fn standard_input_is_refused_at_its_index() {
     assert!(refused.stderr.contains("--signature"), "{refused}");
     fs::write(&named, &signature).unwrap();
     let named = named.to_str().unwrap();
-    // All that is there ends with index.json: a reader that goes on would report that the archive ends.
+    // All that is there ends with index.json: a reader that continues would report that the archive ends.
     let end = bytes.windows(19).position(|window| window == b"thoras-mirror.lock\0").unwrap();
     let wrong = ["--bundle-key", &key("cosign.pub"), "--signature", named];
     let refused = run(&stdin, &team, &wrong).stdin(&bytes[..end]).run().await.expect_code(6);

@@ -141,7 +141,7 @@ async fn digests_that_the_lock_cannot_record_fail_before_any_transfer_bug() {
     ] {
         let images = if command.starts_with("sync") { references.as_slice() } else { &[] };
         let outcome = run(&command, images).await.expect_code(2);
-        assert_says(&outcome, "an image has another digest than at the other destinations in the lock");
+        assert_says(&outcome, "an image has a different digest at the other destinations in the lock");
         assert_says(&outcome, "nothing was copied");
         assert_says(&outcome, "--lock FILE");
         assert_eq!(stage.count("PUT", "") + stage.count("POST", ""), 0, "{command}");

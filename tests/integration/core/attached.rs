@@ -1,22 +1,26 @@
 //! What is attached to images: it comes after its subject and before the tag, once, and only what is wanted.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Value, json};
 use thoras_mirror::{
+    event::Silent,
     graph::{AttachedCounts, ReferrerSelection, Referrers},
     oci::{Digest, Repository, media_type::OCI_MANIFEST},
-    outcome::{Mirrored, Status},
-    pipeline::{Level, Options},
+    outcome::{ImageOutcome, Mirrored, Status},
+    pipeline::{self, Expectation, Level, Options},
     problem::Side,
 };
 
 use super::{
     cases,
     generate::{Format, ImageSpec, Listed, Node, Spec, world},
-    mirror, mirror_all, options, run, verify,
+    mirror, mirror_all, mirror_with_warnings, options, run, verify,
     world::World,
 };
 use crate::support::memory_registry::{Act, Answer, Contents, faults::Death};
@@ -352,7 +356,7 @@ fn a_signature_that_appeared_since_the_last_run_is_copied_and_nothing_else() {
 }
 
 #[test]
-fn a_foreign_subject_a_missing_manifest_and_a_loop_are_no_attachments() {
+fn a_foreign_subject_a_missing_manifest_and_a_loop_are_not_attachments() {
     let world = two_tags();
     let root = world.images[0].root.clone();
     world.at_source(|contents, _| {
@@ -363,11 +367,10 @@ fn a_foreign_subject_a_missing_manifest_and_a_loop_are_no_attachments() {
         // Tags may name anything: here, a signature whose own signature is the image.
         contents.tags.insert(tag_of(&older, "sig"), root.clone());
     });
-    let mirrored = mirror_all(&world, Level::Platforms);
-    let graph = mirrored[0].graph.as_ref().unwrap();
-    assert_eq!(graph.ignored.len(), 2, "{:?}", graph.ignored);
-    assert!(graph.ignored.iter().any(|text| text.contains("its subject is")), "{:?}", graph.ignored);
-    assert!(graph.ignored.iter().any(|text| text.contains("it has no subject")), "{:?}", graph.ignored);
+    let (mirrored, warnings) = mirror_with_warnings(&world, options(Level::Platforms, world.jobs));
+    assert_eq!(warnings.len(), 2 * world.images.len(), "{warnings:?}");
+    assert!(warnings.iter().any(|text| text.contains("its subject is")), "{warnings:?}");
+    assert!(warnings.iter().any(|text| text.contains("it has no subject")), "{warnings:?}");
     assert_eq!(mirrored[0].outcome.attached.signatures, 2);
     world.destination.clear_history();
     mirror_all(&world, Level::Platforms);
@@ -407,20 +410,14 @@ fn only_what_is_selected_is_copied_and_read() {
 }
 
 /// Verifies what a run recorded.
-pub(super) fn verify_recorded(
-    world: &World,
-    mirrored: &[Mirrored],
-) -> Vec<thoras_mirror::outcome::ImageOutcome> {
+pub(super) fn verify_recorded(world: &World, mirrored: &[Mirrored]) -> Vec<ImageOutcome> {
     let expectations = world.images.iter().zip(mirrored).map(|(image, mirrored)| {
-        let mut expectation =
-            thoras_mirror::pipeline::Expectation::new(image.mapping.clone(), image.root.clone());
-        let attached = mirrored.graph.iter().flat_map(|graph| &graph.attached);
-        expectation.attached = attached.map(thoras_mirror::graph::Attached::record).collect();
+        let mut expectation = Expectation::new(image.mapping.clone(), image.root.clone());
+        expectation.attached = mirrored.content.attached.to_vec();
         expectation
     });
-    let destination = std::sync::Arc::new(world.destination.clone());
-    let events = std::sync::Arc::new(thoras_mirror::event::Silent);
-    run(thoras_mirror::pipeline::verify(destination, expectations.collect(), Level::Blobs, events))
+    let destination = Arc::new(world.destination.clone());
+    run(pipeline::verify(destination, expectations.collect(), Level::Blobs, Arc::new(Silent)))
 }
 
 #[test]

@@ -1,17 +1,14 @@
 //! Attached manifests that are large, that get lost, or that are not copied.
 
-use std::sync::{Arc, Mutex};
-
 use thoras_mirror::{
-    event::{Event, EventSink},
     oci::Digest,
-    pipeline::{self, Level},
+    pipeline::Level,
     problem::{Problem, Side},
 };
 
 use super::{
     attached::{BUNDLE, assert_idle, attach_to, tag_to, two_tags, verify_recorded},
-    mirror, mirror_all, options, run,
+    mirror, mirror_all, mirror_with_warnings, options, run,
 };
 use crate::support::memory_registry::{
     Act,
@@ -47,18 +44,6 @@ fn a_signature_that_the_destination_loses_fails_the_image() {
     }
 }
 
-/// The warnings of a run.
-#[derive(Debug, Default)]
-struct Warnings(Mutex<Vec<String>>);
-
-impl EventSink for Warnings {
-    fn emit(&self, event: Event) {
-        if let Event::Warning { message, .. } = event {
-            self.0.lock().unwrap().push(message);
-        }
-    }
-}
-
 #[test]
 fn a_warning_says_what_is_listed_but_not_copied() {
     let world = two_tags();
@@ -67,11 +52,7 @@ fn a_warning_says_what_is_listed_but_not_copied() {
         contents.falsely_listed.insert(root.clone(), vec![foreign.clone()]);
         foreign
     });
-    let warnings = Arc::new(Warnings::default());
-    let (source, destination) = (Arc::new(world.source.clone()), Arc::new(world.destination.clone()));
-    let (mappings, options) = (world.mappings(), options(Level::Platforms, 1));
-    run(pipeline::mirror(source, destination, mappings, options, warnings.clone()));
-    let warnings = warnings.0.lock().unwrap();
+    let (_, warnings) = mirror_with_warnings(&world, options(Level::Platforms, 1));
     assert_eq!(warnings.len(), world.images.len(), "{warnings:?}");
     assert!(warnings.iter().all(|warning| warning.contains(foreign.as_str())), "{warnings:?}");
 }

@@ -20,11 +20,15 @@ mod window;
 mod world;
 mod wrong_bytes;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use proptest::test_runner::Config;
 use thoras_mirror::{
-    event::Silent,
+    event::{Event, EventSink, Silent},
     outcome::{ImageOutcome, Mirrored, Status},
     pipeline::{self, Expectation, Level, Options},
 };
@@ -47,13 +51,34 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 /// Everything is copied, no platform is required.
 fn options(check: Level, jobs: usize) -> Options {
-    Options { check, jobs, keep_graphs: true, ..Options::default() }
+    Options { check, jobs, ..Options::default() }
 }
 
 /// Mirrors all images of a world.
 async fn mirror(world: &World, options: Options) -> Vec<Mirrored> {
     let (source, destination) = (Arc::new(world.source.clone()), Arc::new(world.destination.clone()));
     pipeline::mirror(source, destination, world.mappings(), options, Arc::new(Silent)).await
+}
+
+/// The warnings of a run.
+#[derive(Debug, Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+impl EventSink for Warnings {
+    fn emit(&self, event: Event) {
+        if let Event::Warning { message, .. } = event {
+            self.0.lock().unwrap().push(message);
+        }
+    }
+}
+
+/// Mirrors all images of a world, and returns the warnings as well.
+fn mirror_with_warnings(world: &World, options: Options) -> (Vec<Mirrored>, Vec<String>) {
+    let warnings = Arc::new(Warnings::default());
+    let (source, destination) = (Arc::new(world.source.clone()), Arc::new(world.destination.clone()));
+    let mirrored = run(pipeline::mirror(source, destination, world.mappings(), options, warnings.clone()));
+    let warnings = std::mem::take(&mut *warnings.0.lock().unwrap());
+    (mirrored, warnings)
 }
 
 /// Mirrors all images of a world and asserts that none fails.

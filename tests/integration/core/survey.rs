@@ -7,7 +7,7 @@ use thoras_mirror::{
     endpoint::{Error, Source},
     graph::{ForeignLayers, Graph, KnownManifests, ManifestBytes, children},
     internals::{
-        confirm::{self, Expected},
+        confirm::{self, Coverage, Expected},
         resolve,
     },
     oci::{Digest, Platform, Target},
@@ -119,7 +119,8 @@ proptest! {
         for image in &world.images {
             let repository = &image.mapping.repository;
             world.destination.clear_history();
-            let survey = run(confirm::survey(&world.destination, repository, &image.mapping.target(), level, ForeignLayers::default())).unwrap();
+            let coverage = Coverage { level, foreign_layers: ForeignLayers::default() };
+            let survey = run(confirm::survey(&world.destination, repository, &image.mapping.target(), coverage)).unwrap();
             assert_no_unneeded_reads(&world, level, &world.destination.history().entries);
 
             let problems = confirm::problems_of(&survey, Expected { digest: Some(&image.root), platforms: &required });

@@ -20,7 +20,7 @@ use super::generate::{Format, ImageSpec, LAYERS, Listed, Node, Preset, Spec};
 use crate::support::memory_registry::{Contents, Memory, Settings};
 
 /// How deep indexes are nested at most.
-const DEEPEST: usize = 4;
+const MAX_DEPTH: usize = 4;
 
 /// A source, a destination and what is to be mirrored.
 pub(super) struct World {
@@ -275,7 +275,7 @@ impl World {
                 }
             }
             Node::Index { children, format } => {
-                let below = |child: usize| self.manifests[child].depth < DEEPEST;
+                let below = |child: usize| self.manifests[child].depth < MAX_DEPTH;
                 let children: Vec<usize> = children
                     .iter()
                     .map(|child| child % self.manifests.len())

@@ -158,7 +158,7 @@ async fn a_missing_helm_is_reported_with_every_alternative() {
     let options = ChartOptions { helm: Some("no-such-helm".into()), ..chart(SAMPLE) };
     let failure = Failure::from(images_of(options).await.unwrap_err());
     assert_eq!(failure.kind, Kind::Input);
-    assert_eq!(failure.message, "`no-such-helm` was not found, and rendering a chart requires Helm");
+    assert_eq!(failure.message, "`no-such-helm` was not found; rendering a chart requires Helm");
     let hint = failure.hint.unwrap();
     for way in ["https://helm.sh/docs/intro/install/", "--rendered", "--images"] {
         assert!(hint.contains(way), "{hint}");

@@ -144,7 +144,7 @@ async fn a_tag_that_returns_different_wrong_bytes_each_time_is_refused() {
     }
     let ended = case.run().await;
     let failure = ended.expect_failure();
-    assert!(failure.contains("something in between corrupts it"), "{failure}");
+    assert!(failure.contains("something between here and the registry corrupts it"), "{failure}");
     assert_eq!(ended.outcomes[0].failure_kind(), Some(Kind::Integrity), "exit code 6");
     assert!(failure.contains(nowhere().as_str()), "{failure}");
     assert_eq!(case.destination.count("PUT", ""), 0);

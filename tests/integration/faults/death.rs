@@ -27,7 +27,7 @@ const LARGE: usize = 48 * MIB;
 const SILENCE: usize = 40 * MIB;
 
 /// How long anything may take, on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An image of a large and two small blobs.
 fn large_image() -> SampleImage {
@@ -107,7 +107,7 @@ impl Serve {
     /// then, it refuses other writes to the upload.
     async fn wait_until_released(&self, upload: &str) {
         let client = self.address.http_client();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         // An empty chunk, so that nothing changes.
         while client.patch(upload).send().await.unwrap().status() == StatusCode::CONFLICT {
             assert!(Instant::now() < deadline, "the dead client's request has no end");
@@ -152,7 +152,7 @@ async fn a_large_upload_resumes_after_the_process_was_killed() {
     crate::support::client::assert_present(&case.image, &serve.address, REPOSITORY).await;
 
     let state = home.path().join(".local/state/thoras-mirror/uploads");
-    assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0, "nothing is left to go on with");
+    assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0, "nothing is left to resume");
     let again = sync(&case, &serve.address, home.path()).run().await.expect_success();
     assert!(serve.uploads().is_empty(), "{again}");
 }

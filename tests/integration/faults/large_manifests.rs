@@ -130,7 +130,7 @@ async fn an_export_stops_reading_manifests_when_they_are_too_many_bug() {
     assert!(many < few + 112 * 1024, "{few} KiB for 64 MiB of manifests, {many} KiB for 256 MiB");
 }
 
-/// The peak memory of a refused export of so many images with a manifest of 4 MiB each.
+/// The peak memory of a refused export of this many images with a manifest of 4 MiB each.
 async fn refused_export(images: usize) -> u64 {
     let source = Scripted::start().await;
     let gate = Gate::default();

@@ -352,7 +352,11 @@ fn a_canceled_copy_leaves_no_task_behind() {
         let metrics = tokio::runtime::Handle::current().metrics();
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
         while metrics.num_alive_tasks() > 0 {
-            assert!(tokio::time::Instant::now() < deadline, "{} tasks go on", metrics.num_alive_tasks());
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{} tasks are still running",
+                metrics.num_alive_tasks()
+            );
             tokio::task::yield_now().await;
         }
     });

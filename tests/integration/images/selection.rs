@@ -33,7 +33,7 @@ async fn mentions_count_as_far_as_they_are_asked_for() {
 }
 
 #[tokio::test]
-async fn what_is_not_taken_is_noted_once_with_the_way_to_add_it() {
+async fn a_skipped_mention_is_noted_once_with_the_flag_that_adds_it() {
     let outcome = annotated(&["--output", "json"]).run().await.expect_success();
     let expected = "not mirrored: others/peer:1.2.3 (Deployment web at spec.template.spec.containers[0].args[2] \
                     (annotated/templates/all.yaml)), because neither its key nor a registry marks it as an image; add it with --add others/peer:1.2.3";

@@ -54,7 +54,7 @@ async fn bundles_and_verification_are_limited_at_the_side_that_is_a_registry() {
 }
 
 #[tokio::test]
-async fn a_rate_that_is_none_is_refused_with_an_example() {
+async fn an_invalid_rate_is_refused_with_an_example() {
     let outcome = Mirror::new(["sync", "--to", "r.example/x", "--limit-rate", "20Mbit/s"]).run().await;
     let outcome = outcome.expect_code(2);
     assert!(outcome.stderr.contains("expected bytes per second, such as 20MB/s or 512KiB/s"), "{outcome}");

@@ -85,7 +85,7 @@ async fn a_pinned_image_is_compared_before_a_node_has_pulled_it() {
 }
 
 #[tokio::test]
-async fn an_image_that_no_node_has_pulled_is_no_difference() {
+async fn an_image_that_no_node_has_pulled_is_not_a_difference() {
     let outcome = run(&list(&[pod("a", &[(WEB, String::new())])]), &[]).await.expect_success();
     assert_eq!(rows(&outcome), [row(WEB, "mirror", "unknown")]);
 }

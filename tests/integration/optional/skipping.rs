@@ -82,7 +82,7 @@ async fn refused_access_and_unknown_hosts_skip_a_mention_too() {
     let outcome = site.sync(&rendered, &["-o", "json"]).run().await.expect_success();
     let document = document(&outcome);
     let reason = &entry(&document, &nowhere)["skippedBecause"]["message"];
-    assert_eq!(reason, "the name of its host does not resolve", "{outcome}");
+    assert_eq!(reason, "its host name does not resolve", "{outcome}");
 }
 
 #[tokio::test]

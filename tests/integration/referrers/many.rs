@@ -43,7 +43,7 @@ fn list(source: &Scripted, subject: &Digest, manifests: &[RawManifest]) {
     }));
 }
 
-/// Mirrors an image with so many referrers into `serve`. Returns the peak memory in KiB.
+/// Mirrors an image with this many referrers into `serve`. Returns the peak memory in KiB.
 async fn peak_memory(count: usize) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let destination = Serving::start(&folder.path().join("registry"), &["--access-log", "/dev/null"]).await;

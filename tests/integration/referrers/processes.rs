@@ -29,7 +29,7 @@ use crate::support::{
 /// More runs: `THORAS_MIRROR_TEST_RACES=200`.
 const RUNS: usize = 8;
 /// The runs that share the registry, and the processors.
-const AT_ONCE: usize = 2;
+const CONCURRENCY: usize = 2;
 
 fn runs() -> usize {
     std::env::var("THORAS_MIRROR_TEST_RACES").map_or(RUNS, |runs| runs.parse().unwrap())
@@ -103,7 +103,7 @@ async fn race(sources: &[Scripted; 2], destination: &Registry, seed: usize) {
 async fn two_processes_lose_no_referrer_of_each_other() {
     let (sources, destination) = ([source().await, source().await], Registry::start().await);
     let races = stream::iter(0..runs()).map(|seed| race(&sources, &destination, seed));
-    races.buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+    races.buffer_unordered(CONCURRENCY).collect::<Vec<()>>().await;
 }
 
 /// oras reads the index, adds its entry and writes it, without a condition and without reading it again. What it undoes,
@@ -157,7 +157,7 @@ async fn race_with_oras(source: &Scripted, destination: &Registry, seed: usize) 
 async fn what_oras_attaches_at_the_same_time_undoes_no_referrer() {
     let (source, destination) = (source().await, Registry::start().await);
     let races = stream::iter(0..runs()).map(|seed| race_with_oras(&source, &destination, seed));
-    let kept: Vec<bool> = races.buffer_unordered(AT_ONCE).collect().await;
+    let kept: Vec<bool> = races.buffer_unordered(CONCURRENCY).collect().await;
     let lost = kept.iter().filter(|kept| !**kept).count();
     assert!(lost < kept.len(), "the entry of oras was lost in all {lost} runs");
 }
@@ -184,7 +184,7 @@ async fn kill_at_seed(source: &Scripted, destination: &Address, seed: usize) -> 
 /// Kills at each seed. If all came after the tag, they would show nothing.
 async fn kill_at_seeds(source: &Scripted, destination: &Address, seeds: std::ops::Range<usize>) {
     let kills = stream::iter(seeds).map(|seed| kill_at_seed(source, destination, seed));
-    let before: Vec<bool> = kills.buffer_unordered(AT_ONCE).collect().await;
+    let before: Vec<bool> = kills.buffer_unordered(CONCURRENCY).collect().await;
     let early = before.iter().filter(|before| **before).count();
     assert!(early > 0, "all of {} kills came after the tag", before.len());
 }

@@ -15,7 +15,7 @@ use crate::support::{client::RepositoryClient, dice::Dice, registry::Registry};
 /// More runs: `THORAS_MIRROR_TEST_RACES=200`.
 const RUNS: usize = 20;
 /// The runs that share the registry, and the processors.
-const AT_ONCE: usize = 4;
+const CONCURRENCY: usize = 4;
 
 /// Pushes manifests one after the other, from a moment on that the dice decide.
 async fn attach(client: &Registries, repository: &Repository, manifests: &[RawManifest], delay: Duration) {
@@ -56,5 +56,5 @@ async fn two_clients_lose_no_referrer_of_each_other() {
     let runs = std::env::var("THORAS_MIRROR_TEST_RACES").map_or(RUNS, |runs| runs.parse().unwrap());
     let registry = Registry::start().await;
     let races = stream::iter(0..runs).map(|seed| race(&registry, seed));
-    races.buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+    races.buffer_unordered(CONCURRENCY).collect::<Vec<()>>().await;
 }

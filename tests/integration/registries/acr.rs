@@ -13,7 +13,7 @@ use super::{
 use crate::support::{http_server::Answer, images::SampleImage};
 
 const MIB: usize = 1024 * 1024;
-const LARGEST_BODY: u64 = 20_000_000;
+const MAX_BODY_SIZE: u64 = 20_000_000;
 
 const PROFILE: Profile = Profile {
     registry: "thoras.azurecr.io",
@@ -29,8 +29,8 @@ const PROFILE: Profile = Profile {
     location: |repository, id, received| {
         format!("/v2/{repository}/blobs/uploads/a064371b-{id}?_nouploadcache=false&_state=Hw%2B{received}%3D")
     },
-    whole: Whole::ResetAfter(LARGEST_BODY),
-    chunks: Chunks::UpTo(202, LARGEST_BODY, too_large),
+    whole: Whole::ResetAfter(MAX_BODY_SIZE),
+    chunks: Chunks::UpTo(202, MAX_BODY_SIZE, too_large),
     blobs: Blobs::Redirected {
         status: 307,
         url: |_, digest, signature| {
@@ -52,7 +52,7 @@ const PROFILE: Profile = Profile {
 passes_all_flows!(&PROFILE);
 
 /// The same registry, when it answers before the connection is closed.
-const ANSWERING: Profile = Profile { whole: Whole::RefusedAbove(LARGEST_BODY, too_large), ..PROFILE };
+const ANSWERING: Profile = Profile { whole: Whole::RefusedAbove(MAX_BODY_SIZE, too_large), ..PROFILE };
 
 fn too_large() -> Answer {
     page(413, "413 Request Entity Too Large - AzureContainerRegistry")

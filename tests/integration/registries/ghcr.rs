@@ -11,7 +11,7 @@ use super::{
 use crate::support::images::SampleImage;
 
 const MIB: usize = 1024 * 1024;
-const LARGEST_CHUNK: u64 = 4 * 1024 * 1024;
+const MAX_CHUNK_SIZE: u64 = 4 * 1024 * 1024;
 
 const PROFILE: Profile = Profile {
     registry: "ghcr.io",
@@ -21,7 +21,7 @@ const PROFILE: Profile = Profile {
     source: "ghcr.io/thoras/app",
     source_path: "thoras/app",
     location: |repository, id, _| format!("/v2/{repository}/blobs/upload/384a86f0-{id}"),
-    chunks: Chunks::UpTo(202, LARGEST_CHUNK, || {
+    chunks: Chunks::UpTo(202, MAX_CHUNK_SIZE, || {
         let message = "the request body is too large and exceeds the maximum permissible limit of 4.00MiB";
         error(416, "REQUESTED_RANGE_NOT_SATISFIABLE", message)
     }),
@@ -55,7 +55,7 @@ async fn chunks_have_at_most_four_mebibytes() {
     let length = |chunk: &crate::support::scripted::Recorded| {
         chunk.header("content-length").unwrap().parse::<u64>().unwrap()
     };
-    assert!(chunks.len() >= 3 && chunks.iter().all(|chunk| length(chunk) <= LARGEST_CHUNK), "{chunks:?}");
+    assert!(chunks.len() >= 3 && chunks.iter().all(|chunk| length(chunk) <= MAX_CHUNK_SIZE), "{chunks:?}");
 }
 
 /// The object storage refuses HEAD: the signature is for GET alone (containerd/stargz-snapshotter#167).

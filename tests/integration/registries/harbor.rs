@@ -10,7 +10,7 @@ use super::{
     profile::{Chunks, DISTRIBUTION, Login, Profile, Repositories, Whole, error, page, stateful},
 };
 
-const LARGEST_BODY: u64 = 3 * 1024 * 1024;
+const MAX_BODY_SIZE: u64 = 3 * 1024 * 1024;
 
 const PROFILE: Profile = Profile {
     registry: "harbor.example.com",
@@ -24,8 +24,8 @@ const PROFILE: Profile = Profile {
     source: "harbor.example.com/platform/app",
     source_path: "platform/app",
     location: |repository, id, received| stateful("https://harbor.example.com", repository, id, received),
-    whole: Whole::RefusedAbove(LARGEST_BODY, || page(413, "413 Request Entity Too Large")),
-    chunks: Chunks::UpTo(202, LARGEST_BODY, || page(413, "413 Request Entity Too Large")),
+    whole: Whole::RefusedAbove(MAX_BODY_SIZE, || page(413, "413 Request Entity Too Large")),
+    chunks: Chunks::UpTo(202, MAX_BODY_SIZE, || page(413, "413 Request Entity Too Large")),
     immutable: Some(|repository, tag| {
         let message =
             format!("Failed to process request due to '{repository}:{tag}' configured as immutable.");

@@ -77,7 +77,7 @@ pub(super) struct Progress {
 pub(super) enum Repositories {
     /// They are created when they are pushed to.
     Created,
-    /// The first so many parts of their path must exist. This is answered otherwise.
+    /// This many leading components of their path must exist; otherwise, this is the answer.
     MustExist(usize, fn(&str) -> Answer),
     /// The same, but the token server answers this.
     MustExistForToken(usize, fn(&str) -> Answer),
@@ -125,7 +125,7 @@ pub(super) enum Whole {
 pub(super) enum Chunks {
     /// It answers this status to chunks of any size.
     Accepted(u16),
-    /// The same to chunks of at most so many bytes; larger ones are refused.
+    /// The same to chunks of at most this many bytes; larger ones are refused.
     UpTo(u16, u64, fn() -> Answer),
     /// It answers this.
     Unsupported(fn() -> Answer),

@@ -59,7 +59,7 @@ pub(super) struct State {
     /// The repositories or projects that exist, at a registry that does not create them.
     pub existing: BTreeSet<String>,
     pub is_immutable: bool,
-    /// The connection breaks after so many bytes of the next requests with more.
+    /// The connection breaks after this many bytes of the next requests with larger bodies.
     pub breaks: Vec<usize>,
     /// Quotas of requests.
     pub limits: Vec<Limit>,
@@ -165,7 +165,7 @@ impl Shared {
             .or_else(|| self.state().limits.iter_mut().find_map(|limit| limit.refusal(&request)))
             .or_else(|| self.early_refusal(&request));
         let answer = if let Some(refusal) = refusal {
-            // Servers go on reading for a while, so that the client can read the answer (nginx's `lingering_close`).
+            // Servers keep reading for a while, so that the client can read the answer (nginx's `lingering_close`).
             tokio::spawn(async move { body.collect().await.map(drop) });
             refusal
         } else {

@@ -22,8 +22,8 @@ const USER: &str = "robot";
 const PASSWORD: &str = "pa55>w?rd/s3cret+~ÿ";
 /// A token, as a token server issues it.
 const TOKEN: &str = "dDBrZW4tczNjcmV0/+a.b-c_d==";
-/// How many runs go on at once.
-const AT_ONCE: usize = 4;
+/// The number of concurrent runs.
+const CONCURRENCY: usize = 4;
 
 /// How a credential is passed.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +102,7 @@ async fn run_all(to: &Address, what: &str) -> Vec<i32> {
         assert_hidden(&outcome, &[PASSWORD, encoded, TOKEN], &format!("{what}, {given:?}: {command:?}"));
         outcome.status.code().unwrap()
     });
-    let mut codes: Vec<i32> = codes.buffered(AT_ONCE).collect().await;
+    let mut codes: Vec<i32> = codes.buffered(CONCURRENCY).collect().await;
     codes.sort_unstable();
     codes.dedup();
     codes
@@ -312,7 +312,7 @@ async fn repeated_elsewhere(password: &str, secret: &str) {
         assert_hidden(&outcome, &[secret], output);
         assert_was_sent(&registry, &header);
     });
-    runs.buffered(AT_ONCE).collect::<Vec<()>>().await;
+    runs.buffered(CONCURRENCY).collect::<Vec<()>>().await;
 }
 
 /// A password that is the same in a path and in a header.

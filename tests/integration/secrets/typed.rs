@@ -6,8 +6,8 @@ use super::assert_hidden;
 use crate::support::process::Mirror;
 
 const SECRET: &str = "pa55word";
-/// How many runs go on at once.
-const AT_ONCE: usize = 16;
+/// The number of concurrent runs.
+const CONCURRENCY: usize = 16;
 
 /// Registries with a password in them, as users type them by mistake.
 const TYPED: [&str; 3] = [
@@ -64,7 +64,7 @@ async fn a_password_in_any_flag_of_any_command_is_not_repeated() {
         assert!(!outcome.status.success(), "{path:?} {flag} {typed}: {outcome}");
         assert_hidden(&outcome, &[SECRET], &format!("{path:?} {flag} {typed}"));
     });
-    runs.buffer_unordered(AT_ONCE).collect::<()>().await;
+    runs.buffer_unordered(CONCURRENCY).collect::<()>().await;
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ async fn a_folder_is_served_by_one_process_and_only_if_it_has_our_format() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_named() {
+async fn a_port_in_use_is_named() {
     let (_root, registry) = Registry::start().await;
     let other = tempfile::tempdir().unwrap();
     let options = Options { listen: registry.address, ..Options::new(other.path()) };

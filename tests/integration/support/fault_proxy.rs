@@ -31,7 +31,7 @@ const STALL: Duration = Duration::from_millis(30);
 
 /// The timeout for the registry. A connection that a restart leaves open is never answered, and the client under test
 /// would wait for its own long timeout.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The fault of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +189,7 @@ impl State {
         let url = format!("{}{}", self.registry, head.uri);
         let has_body =
             head.headers.contains_key("content-length") || head.headers.contains_key(TRANSFER_ENCODING);
-        let mut upstream = self.client.request(head.method, url).headers(head.headers).timeout(PATIENCE);
+        let mut upstream = self.client.request(head.method, url).headers(head.headers).timeout(TIMEOUT);
         if has_body {
             let pieces = BodyStream::new(body).filter_map(async |frame| match frame {
                 Ok(frame) => frame.into_data().ok().map(Ok),

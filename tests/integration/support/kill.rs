@@ -13,7 +13,7 @@ use super::{
 };
 
 /// How many seeds run at once.
-const AT_ONCE: usize = 4;
+const CONCURRENCY: usize = 4;
 
 /// Four tests that call a function for each of a hundred seeds.
 macro_rules! at_a_hundred_seeds {
@@ -43,7 +43,7 @@ pub(crate) use at_a_hundred_seeds;
 
 /// Tests each seed, a few at once.
 pub async fn for_each_seed<F: Future<Output = ()>>(seeds: Range<usize>, test: impl FnMut(usize) -> F) {
-    stream::iter(seeds.map(test)).buffer_unordered(AT_ONCE).collect::<()>().await;
+    stream::iter(seeds.map(test)).buffer_unordered(CONCURRENCY).collect::<()>().await;
 }
 
 /// Starts a run and kills it at `moment`, unless it has succeeded by then.

@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 use super::{Address, is_request, programs, storage::Storage, tls::Authority, token_server::TokenServer};
 
 /// The timeout for the first answer of a registry, on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Options of a registry. The default: http, no login, deletion enabled.
 #[derive(Debug, Default)]
@@ -137,7 +137,7 @@ impl Registry {
 
     /// Waits until this process answers, not another one on its port. Returns false if the port was taken.
     async fn answers(&mut self) -> bool {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {
                 let log = self.error_log();
@@ -161,7 +161,7 @@ impl Registry {
         let id = self.process.id().expect("docker-registry has ended");
         kill_process(Pid::from_raw(id.cast_signed()).unwrap(), Signal::TERM).unwrap();
         self.process.wait().await.unwrap();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             self.process = spawn(self.folder.path());
             if self.answers().await {
@@ -209,7 +209,7 @@ impl Registry {
     }
 
     async fn all_requests(&self) -> Vec<LoggedRequest> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let marker = self.send_marker().await.expect("docker-registry no longer answers");
         loop {
             let lines = self.log_lines();
@@ -224,7 +224,7 @@ impl Registry {
     /// Sends a request that can be recognized in the log and returns the text to look for.
     async fn send_marker(&self) -> Option<String> {
         let marker = format!("{MARKER}{}.", self.markers.fetch_add(1, Ordering::SeqCst));
-        let request = self.client.get(format!("{}/v2/?{marker}", self.address.url())).timeout(PATIENCE);
+        let request = self.client.get(format!("{}/v2/?{marker}", self.address.url())).timeout(TIMEOUT);
         request.send().await.is_ok().then_some(marker)
     }
 

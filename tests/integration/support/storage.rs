@@ -15,7 +15,7 @@ use thoras_mirror::oci::Digest;
 use super::graph::missing_below;
 
 /// The timeout for writing a link, on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A registry's storage folder.
 #[derive(Debug, Clone)]
@@ -151,7 +151,7 @@ impl Storage {
 /// it truncates the file, then writes it. An empty or truncated link is being written, perhaps for a client that was
 /// killed long ago. It is read again until it is complete; a missing link is not waited for.
 fn read_link(path: &Path) -> Option<Digest> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let target = fs::read_to_string(path).ok()?;
         let digest = target.parse().ok();

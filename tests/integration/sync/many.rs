@@ -48,7 +48,7 @@ fn add_image(layout: &Path, number: usize) -> Value {
     index
 }
 
-/// A layout of so many images.
+/// A layout of this many images.
 fn write_layout(layout: &Path, images: usize) {
     fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
     let manifests: Vec<Value> = (0..images).map(|number| add_image(layout, number)).collect();
@@ -57,7 +57,7 @@ fn write_layout(layout: &Path, images: usize) {
     fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
 }
 
-/// The peaks, in KiB, of a first and a second sync of so many images, of an import from their folder, and of an export to
+/// The peaks, in KiB, of a first and a second sync of this many images, of an import from their folder, and of an export to
 /// a bundle, of the same once more, and of an import from it.
 async fn peaks(images: usize) -> [u64; 6] {
     let folder = tempfile::tempdir().unwrap();

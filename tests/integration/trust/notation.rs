@@ -116,7 +116,7 @@ async fn a_signature_that_notation_accepts_is_accepted() {
     site.notation.sign("wrong", &site.court.image("app", &image)).await;
     let said = site.agree("app", &image, false).await;
     assert!(
-        said.contains("notation refuses it: ") && said.contains("hint: compare the certificates"),
+        said.contains("notation rejects it: ") && said.contains("hint: compare the certificates"),
         "{said}"
     );
     assert!(said.contains("does not contain any trusted certificate"), "{said}");
@@ -217,7 +217,7 @@ async fn only_the_identities_of_the_policy_count() {
     site.sync("app", &image, &right).await.expect_success();
     let other = site.policy("x509.subject: C=US, ST=WA, O=Other");
     let refused = site.sync("app", &image, &other).await.expect_code(6);
-    assert!(refused.stderr.contains("notation refuses it: "), "{refused}");
+    assert!(refused.stderr.contains("notation rejects it: "), "{refused}");
 }
 
 #[tokio::test]
@@ -270,7 +270,7 @@ async fn without_notation_a_signed_image_is_not_copied_and_the_reason_is_reporte
     assert!(refused.stderr.contains("hint: install notation"), "{refused}");
     let broken = fake(empty.path(), "kill -9 $$");
     let refused = sync().env("PATH", broken).run().await.expect_code(6);
-    assert!(refused.stderr.contains("it does not say why"), "{refused}");
+    assert!(refused.stderr.contains("it gave no reason"), "{refused}");
     assert_eq!(destination.count("PUT", "").await, 0);
 }
 

@@ -137,7 +137,7 @@ fn a_layer_with_other_bytes_than_the_manifest_names_does_not_count() {
 }
 
 #[test]
-fn a_file_that_is_no_public_key_or_trusted_root_is_named() {
+fn a_file_that_is_not_a_public_key_or_trusted_root_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let write = |name: &str, text: &str| fs::write(path(name), text).unwrap();

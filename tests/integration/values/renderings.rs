@@ -50,7 +50,7 @@ impl CountingHelm {
 
 /// A chart whose markers are rejected one by one costs a rendering for each; the switch costs one.
 #[tokio::test]
-async fn a_chart_that_permits_known_registries_only_is_rendered_a_few_times() {
+async fn a_chart_that_allows_only_known_registries_is_rendered_a_few_times() {
     let helm = CountingHelm::new();
     values("registry").env("THORAS_MIRROR_HELM", helm.program()).run().await.expect_success();
     assert!(helm.renderings().len() <= 8, "{:#?}", helm.renderings());

@@ -1,4 +1,4 @@
-//! What to do about the errors of bundles.
+//! Hints for bundle errors.
 
 use std::io;
 

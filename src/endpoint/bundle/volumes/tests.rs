@@ -116,7 +116,7 @@ fn volumes_under_other_names_in_other_folders_are_recognized() {
 }
 
 #[test]
-fn volumes_that_begin_alike_are_told_apart_by_all_their_bytes() {
+fn volumes_with_the_same_beginning_are_distinguished_by_all_their_bytes() {
     let mut sample = sample();
     let begins = sample.layout.blob(&sample.layer).unwrap().extent.offset;
     // The layer repeats a single byte; now two of its volumes differ in one byte at their end.

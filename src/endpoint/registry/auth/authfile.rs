@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{credential::CredentialError, docker_config::DockerConfig};
 
 /// Far longer than any file of credentials.
-const LONGEST_FILE: u64 = 4 * 1024 * 1024;
+const MAX_FILE_SIZE: u64 = 4 * 1024 * 1024;
 
 /// Kubernetes writes padding; people sometimes drop it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -48,10 +48,10 @@ fn read_text(path: &Path) -> Result<String, CredentialError> {
     let failed = |reason: String| CredentialError::File { path: path.to_owned(), reason };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
-    let mut limited = std::io::Read::take(file, LONGEST_FILE + 1);
+    let mut limited = std::io::Read::take(file, MAX_FILE_SIZE + 1);
     std::io::Read::read_to_string(&mut limited, &mut text).map_err(|error| failed(error.to_string()))?;
-    if text.len() as u64 > LONGEST_FILE {
-        return Err(failed("it is longer than 4 MiB, so it is not a file of credentials".to_owned()));
+    if text.len() as u64 > MAX_FILE_SIZE {
+        return Err(failed("it is larger than 4 MiB, so it is not a credentials file".to_owned()));
     }
     Ok(text)
 }
@@ -84,7 +84,7 @@ pub fn parse(text: &str, source: &str) -> Result<DockerConfig, CredentialError> 
     }
 }
 
-/// JSON first: its errors are better for a file that is meant to be JSON.
+/// JSON first: its errors are better for a file that should be JSON.
 fn documents(text: &str) -> Result<Vec<Value>, String> {
     match serde_json::from_str(text) {
         Ok(value) => Ok(vec![value]),

@@ -1,4 +1,4 @@
-//! Why a request could not be authorized.
+//! Authorization errors, with hints.
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
@@ -8,7 +8,6 @@ use super::{
         refusal::Refusal,
     },
     credential::{CredentialError, Provenance},
-    license::VENDOR_SCOPE,
     origin::Origin,
     realm::RealmRefusal,
 };
@@ -17,6 +16,7 @@ use crate::{
     error::Kind,
     oci::Repository,
     problem::Side,
+    vendor,
 };
 
 /// The registry or its token server refused access, with a credential or without one.
@@ -54,7 +54,7 @@ impl Denial {
                 "run `docker login {registry}` or `thoras-mirror login {registry}`, pass a credentials file with --authfile, or pass --to-username NAME \
                  with --to-password-stdin (or THORAS_MIRROR_TO_PASSWORD)"
             ),
-            (None, Side::Source) if repository.is_below(VENDOR_SCOPE) => {
+            (None, Side::Source) if repository.is_below(vendor::LICENSE_SCOPE) => {
                 "these images require the vendor's license \
                 key: pass its file with --license, or set THORAS_LICENSE to the key or \
                  THORAS_LICENSE_FILE to its file"

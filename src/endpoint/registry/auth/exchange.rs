@@ -26,9 +26,9 @@ use crate::{
 };
 
 /// The longest token answer that is read.
-pub(super) const LONGEST_BODY: usize = 128 * 1024;
+pub(super) const MAX_BODY_SIZE: usize = 128 * 1024;
 
-const LONGEST_MESSAGE: usize = 300;
+const MAX_MESSAGE_LENGTH: usize = 300;
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// A response. No `Debug`: it may hold a token.
@@ -36,7 +36,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    /// Up to [`LONGEST_BODY`] bytes.
+    /// Up to [`MAX_BODY_SIZE`] bytes.
     pub(super) body: Vec<u8>,
     /// Whether the body was longer.
     pub(super) is_cut: bool,
@@ -101,7 +101,7 @@ async fn send_once(client: &Client, request: Request) -> Result<Answer, reqwest:
     let mut body = Vec::new();
     let mut is_cut = false;
     while let Some(chunk) = response.chunk().await? {
-        let room = LONGEST_BODY - body.len();
+        let room = MAX_BODY_SIZE - body.len();
         body.extend(chunk.iter().take(room));
         if chunk.len() > room {
             is_cut = true;
@@ -134,7 +134,7 @@ pub(super) fn message(body: &[u8]) -> Option<String> {
     let names = ["message", "error_description", "details", "detail", "error", "code"];
     // Before it is cut, which could leave an unrecognized part of a secret.
     let message = hide_repeated(names.into_iter().find_map(text)?);
-    Some(message.chars().take(LONGEST_MESSAGE).collect())
+    Some(message.chars().take(MAX_MESSAGE_LENGTH).collect())
 }
 
 #[cfg(test)]
@@ -157,6 +157,6 @@ mod tests {
             assert_eq!(message(body.as_bytes()).as_deref(), expected, "{body}");
         }
         let long = format!(r#"{{"message":"{}"}}"#, "x".repeat(9000));
-        assert_eq!(message(long.as_bytes()).unwrap().len(), LONGEST_MESSAGE);
+        assert_eq!(message(long.as_bytes()).unwrap().len(), MAX_MESSAGE_LENGTH);
     }
 }

@@ -35,8 +35,8 @@ const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// run never sends an expired one.
 const ANSWER_LIFETIME: Duration = Duration::from_secs(30 * 60);
 
-const LONGEST_ANSWER: u64 = 256 * 1024;
-const LONGEST_MESSAGE: usize = 300;
+const MAX_ANSWER_SIZE: u64 = 256 * 1024;
+const MAX_MESSAGE_LENGTH: usize = 300;
 
 type HelperAnswer = Result<Option<Credential>, CredentialError>;
 
@@ -193,7 +193,7 @@ impl Helpers {
     fn command(&self, program: &str, action: &str) -> Command {
         let mut command = Command::new(program);
         command.arg(action).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A process group of its own, so that its child processes can be killed with it.
+        // Its own process group, so that its child processes can be killed with it.
         command.process_group(0);
         withhold_secrets(&mut command);
         if let Some(path) = &self.search_path {
@@ -236,7 +236,7 @@ async fn feed_and_collect(child: Child, input: &str) -> std::io::Result<Output> 
 async fn read_some(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(stream) = stream {
-        stream.take(LONGEST_ANSWER).read_to_end(&mut bytes).await?;
+        stream.take(MAX_ANSWER_SIZE).read_to_end(&mut bytes).await?;
     }
     Ok(bytes)
 }
@@ -267,7 +267,7 @@ fn credential_in(output: &Output) -> Result<Option<Credential>, String> {
 }
 
 fn shown(message: &str) -> String {
-    let mut short: String = message.chars().take(LONGEST_MESSAGE).collect();
+    let mut short: String = message.chars().take(MAX_MESSAGE_LENGTH).collect();
     if short.len() < message.len() {
         short.push('…');
     }

@@ -1,8 +1,8 @@
 //! The vendor's license key as a registry credential.
 //!
 //! The key grants access to one vendor's registry and must never be sent to another. It is bound to a registry and a
-//! path ([`VENDOR_SCOPE`]) that only the user can change (`--license-for`), and it is never sent to a token server on
-//! another host (see [`super::realm`]).
+//! path ([`vendor::LICENSE_SCOPE`]) that only the user can change (`--license-for`), and it is never sent to a token
+//! server on another host (see [`super::realm`]).
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
@@ -11,20 +11,13 @@ use super::{
     credential::{Credential, CredentialError},
     origin::{Origin, Scheme},
 };
-use crate::oci::{
-    Repository,
-    mapping::{Root, VENDOR_PREFIX},
-    reference::ReferenceError,
+use crate::{
+    oci::{Repository, mapping::Root, reference::ReferenceError},
+    vendor,
 };
 
-/// Where the license is valid by default.
-pub(super) const VENDOR_SCOPE: &str = "us-east4-docker.pkg.dev/thoras-registry";
-
-/// The user name that Google's registries expect with a base64-encoded service account key.
-pub(super) const LICENSE_USER: &str = "_json_key_base64";
-
-/// Far longer than any license key.
-pub(super) const LONGEST_LICENSE: usize = 64 * 1024;
+/// Far larger than any license key, in bytes.
+pub(super) const MAX_LICENSE_SIZE: usize = 64 * 1024;
 
 /// The license and the repositories for which it may be used.
 #[derive(Debug, Clone)]
@@ -50,8 +43,8 @@ impl License {
     pub fn from_content(content: &str, origin: &str) -> Result<Self, CredentialError> {
         let refused =
             |reason: &str| CredentialError::License { origin: origin.to_owned(), reason: reason.to_owned() };
-        if content.len() > LONGEST_LICENSE {
-            return Err(refused("is longer than 64 KiB, so it is not a license key"));
+        if content.len() > MAX_LICENSE_SIZE {
+            return Err(refused("is larger than 64 KiB, so it is not a license key"));
         }
         let text = content.trim_start_matches('\u{feff}').trim();
         if text.is_empty() {
@@ -108,7 +101,7 @@ impl License {
     #[must_use]
     pub(crate) fn pull_secret_key(&self) -> String {
         match &self.scope {
-            Scope { named: false, .. } => VENDOR_PREFIX.to_owned(),
+            Scope { named: false, .. } => vendor::IMAGE_PREFIX.to_owned(),
             Scope { registry, path: Some(path), .. } => format!("{registry}/{path}"),
             Scope { registry, path: None, .. } => registry.clone(),
         }
@@ -117,13 +110,13 @@ impl License {
     /// The license as a user name and a password.
     #[must_use]
     pub(crate) fn credential(&self) -> Credential {
-        Credential::basic(LICENSE_USER, self.password.expose_secret())
+        Credential::basic(vendor::LICENSE_USER, self.password.expose_secret())
     }
 }
 
 impl Scope {
     fn vendor() -> Self {
-        let (registry, path) = VENDOR_SCOPE.split_once('/').unwrap_or((VENDOR_SCOPE, ""));
+        let (registry, path) = vendor::LICENSE_SCOPE.split_once('/').unwrap_or((vendor::LICENSE_SCOPE, ""));
         Self { registry: registry.to_owned(), path: Some(path.to_owned()), named: false }
     }
 
@@ -222,7 +215,7 @@ mod tests {
             assert!(error.starts_with("the license in license.key ") && error.contains(reason), "{error}");
             assert!(!error.contains("s3cret"), "{error}");
         }
-        assert!(License::from_content(&"x".repeat(LONGEST_LICENSE + 1), "in f").is_err());
+        assert!(License::from_content(&"x".repeat(MAX_LICENSE_SIZE + 1), "in f").is_err());
     }
 
     #[test]

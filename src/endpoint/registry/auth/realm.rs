@@ -21,7 +21,7 @@ pub enum RealmRefusal {
     #[error("it is plain http on another host, or the registry itself is reached over https")]
     PlainHttp,
     /// A remote registry names this machine or this network segment.
-    #[error("it is a loopback or link-local address, and the registry is not")]
+    #[error("it is a loopback or link-local address, but the registry is not")]
     Local,
     /// The registry was reached over plain http, where an attacker on the network can name a token server.
     #[error("it is on another host, named over plain http, and would receive a credential")]

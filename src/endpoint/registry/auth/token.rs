@@ -27,10 +27,10 @@ use crate::{
 
 /// The lifetime in seconds of a token without `expires_in`, and the shortest lifetime of any token: with servers that
 /// say 0, every request would need a new token.
-const SHORTEST_LIFE: u64 = 60;
+const MIN_LIFETIME: u64 = 60;
 
 /// The longest lifetime in seconds, whatever the server says.
-const LONGEST_LIFE: u64 = 24 * 60 * 60;
+const MAX_LIFETIME: u64 = 24 * 60 * 60;
 
 /// The `client_id` of the POST form, which is a required parameter.
 const CLIENT_ID: &str = "thoras-mirror";
@@ -207,7 +207,7 @@ fn usable_for(expires_in: Option<&Value>) -> Duration {
         Some(value) => value.as_u64(),
         None => None,
     };
-    let life = seconds.unwrap_or(SHORTEST_LIFE).clamp(SHORTEST_LIFE, LONGEST_LIFE);
+    let life = seconds.unwrap_or(MIN_LIFETIME).clamp(MIN_LIFETIME, MAX_LIFETIME);
     Duration::from_secs(life - (life / 4).min(60))
 }
 
@@ -261,7 +261,7 @@ mod tests {
             (json!(300), 240),
             (json!("300"), 240),
             (json!(3600), 3540),
-            (json!(u64::MAX), LONGEST_LIFE - 60),
+            (json!(u64::MAX), MAX_LIFETIME - 60),
         ] {
             assert_eq!(usable(value.clone()), expected, "{value}");
         }

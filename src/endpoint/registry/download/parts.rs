@@ -35,7 +35,7 @@ use crate::{
 
 /// How many times as large the parts from a registry are that is far away.
 const FAR: u64 = 2;
-/// A registry is far away if its answer takes more than one of so many parts of the time that a small part takes.
+/// A registry is far away if its answer takes more than this fraction of the time that a small part takes.
 const NEAR: u128 = 8;
 
 /// Whether to read a blob in parts from this offset on. True at most once for each blob.
@@ -154,7 +154,7 @@ impl Parts {
         }
     }
 
-    /// Goes on to the next part.
+    /// Continues with the next part.
     async fn turn(&mut self) -> Result<(), Error> {
         let sizes = self.host.tuning().parts;
         // The permit of a part that is over serves the next one.

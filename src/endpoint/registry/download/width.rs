@@ -1,12 +1,12 @@
-//! How many connections read one blob.
+//! Decides how many connections read one blob.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::limits::PARTS_AT_ONCE;
+use super::super::limits::MAX_CONCURRENT_PARTS;
 
-/// More connections must bring so many times the bytes per second to be worth it, in percent.
+/// The throughput that more connections must reach to be worth it, in percent of the previous throughput.
 const GAIN_PERCENT: u128 = 125;
 
 /// Doubles the connections as long as that pays. The first part, over one connection, sets the rate to beat.
@@ -43,7 +43,7 @@ impl Width {
         self.rate.is_none() && !self.is_settled
     }
 
-    /// So many bytes reached the consumer.
+    /// This many bytes reached the consumer.
     pub(super) fn count(&mut self, bytes: u64) {
         if self.ahead > 0 {
             self.ahead = self.ahead.saturating_sub(bytes);
@@ -81,10 +81,10 @@ impl Width {
         }
         self.rate = Some(rate);
         self.bytes = 0;
-        if self.connections >= PARTS_AT_ONCE {
+        if self.connections >= MAX_CONCURRENT_PARTS {
             self.is_settled = true;
         } else {
-            self.connections = (self.connections * 2).min(PARTS_AT_ONCE);
+            self.connections = (self.connections * 2).min(MAX_CONCURRENT_PARTS);
             self.ahead = part.saturating_mul(self.connections as u64);
         }
     }
@@ -96,7 +96,7 @@ mod tests {
 
     const PART: u64 = 1000;
 
-    /// The connections after each part, where `rate` says how many parts a second so many connections bring.
+    /// The connections after each part, where `rate` gives the parts per second for a number of connections.
     async fn widths(waits: bool, rate: impl Fn(usize) -> u64) -> Vec<usize> {
         let mut width = Width::default();
         let mut seen = Vec::new();

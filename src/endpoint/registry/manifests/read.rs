@@ -31,7 +31,7 @@ use crate::{
     event::Event,
     oci::{
         Algorithm, Descriptor, Digest, MediaType, RawManifest, Repository, Target,
-        manifest::{LARGEST_MANIFEST, ManifestError},
+        manifest::{MAX_MANIFEST_SIZE, ManifestError},
         media_type::{ACCEPTED, Structure},
     },
     problem::Side,
@@ -316,11 +316,11 @@ pub(super) async fn read_body(
     memory: Memory,
 ) -> Result<Bytes, Cause> {
     let too_large = || {
-        let reason = format!("it is larger than {}", units::bytes(LARGEST_MANIFEST as u64));
+        let reason = format!("it is larger than {}", units::bytes(MAX_MANIFEST_SIZE as u64));
         Cause::Manifest(ManifestError::Unreadable(reason))
     };
     let announced = response.content_length().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
-    if announced.is_some_and(|length| length > LARGEST_MANIFEST) {
+    if announced.is_some_and(|length| length > MAX_MANIFEST_SIZE) {
         return Err(too_large());
     }
     let mut reservation = None;
@@ -329,7 +329,7 @@ pub(super) async fn read_body(
     loop {
         let is_limited = memory != Memory::Unlimited && reservation.is_none();
         if is_limited && bytes.len().max(announced.unwrap_or_default()) > LARGE {
-            let size = announced.unwrap_or(LARGEST_MANIFEST);
+            let size = announced.unwrap_or(MAX_MANIFEST_SIZE);
             reservation = Some(match memory {
                 Memory::Page => Reservation::of_page(size).await,
                 Memory::Reserved | Memory::Unlimited => Reservation::of(size).await,
@@ -344,7 +344,7 @@ pub(super) async fn read_body(
         let Some(piece) = piece else { break };
         trickle.add(waiting.elapsed(), piece.len() as u64)?;
         bytes.extend_from_slice(&piece);
-        if bytes.len() > LARGEST_MANIFEST {
+        if bytes.len() > MAX_MANIFEST_SIZE {
             return Err(too_large());
         }
     }

@@ -20,7 +20,7 @@ use crate::{
 /// How many tags to request at once. Registries have limits of their own.
 const PAGE: usize = 1000;
 /// The maximum number of pages.
-const MOST_PAGES: usize = 200;
+const MAX_PAGES: usize = 200;
 
 #[derive(Deserialize)]
 struct Page {
@@ -33,7 +33,7 @@ pub(in super::super) async fn tags(
     host: &Host,
     repository: &Repository,
 ) -> Result<Option<Vec<String>>, Error> {
-    let mut pages = Pages::new(host, call(host, repository)?, MOST_PAGES);
+    let mut pages = Pages::new(host, call(host, repository)?, MAX_PAGES);
     let mut tags = Vec::new();
     while let Some(answered) = pages.next(&[StatusCode::NOT_FOUND]).await? {
         match answered {
@@ -51,7 +51,7 @@ pub(in super::super) async fn tags_within(
     most_pages: usize,
     filter: impl Fn(&str) -> bool,
 ) -> Result<Option<(Vec<String>, usize)>, Error> {
-    let mut pages = Pages::new(host, call(host, repository)?, MOST_PAGES);
+    let mut pages = Pages::new(host, call(host, repository)?, MAX_PAGES);
     let (mut tags, mut count) = (Vec::new(), 0);
     for _ in 0..most_pages {
         let Some(Answered::Page(page)) = pages.next(&[]).await? else { break };

@@ -23,7 +23,7 @@ use super::super::{
 const SOME_PROXY: &str = "http://proxy.invalid";
 
 /// In bytes.
-const LONGEST_STATUS_LINE: u64 = 1024;
+const MAX_STATUS_LINE_LENGTH: u64 = 1024;
 
 /// The proxy variables of the environment. [`Default`] has none set.
 #[derive(Debug, Clone, Default)]
@@ -152,7 +152,7 @@ impl Route {
         request.extend_from_slice(b"\r\n");
         stream.write_all(&request).await?;
         let mut line = Vec::new();
-        BufReader::new(stream).take(LONGEST_STATUS_LINE).read_until(b'\n', &mut line).await?;
+        BufReader::new(stream).take(MAX_STATUS_LINE_LENGTH).read_until(b'\n', &mut line).await?;
         let line = String::from_utf8_lossy(&line);
         line.split_whitespace().nth(1).and_then(|status| status.parse().ok()).ok_or_else(unreadable)
     }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The maximum number of pages.
-const MOST_PAGES: usize = 2000;
+const MAX_PAGES: usize = 2000;
 /// The statuses of a registry without the API, or of one that does not know the manifest.
 const REFUSALS: [StatusCode; 5] = [
     StatusCode::BAD_REQUEST,
@@ -118,7 +118,7 @@ async fn begin<'a>(
     subject: Subject,
 ) -> Result<Option<(Page, Pages<'a>)>, Error> {
     let support = &host.capabilities.referrers;
-    let mut pages = Pages::new(host, call(host, repository, digest)?, MOST_PAGES);
+    let mut pages = Pages::new(host, call(host, repository, digest)?, MAX_PAGES);
     match pages.next(&REFUSALS).await {
         Ok(Some(Answered::Page(page))) if is_index(&page.headers) => {
             support.answered(repository);

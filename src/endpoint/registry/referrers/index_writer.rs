@@ -36,20 +36,20 @@ use crate::{
     endpoint::{Cause, Error, Meaning, Operation, retry::Pause},
     event::Event,
     oci::{
-        Digest, RawManifest, Repository, Target, attachment::fallback_tag, manifest::LARGEST_MANIFEST,
+        Digest, RawManifest, Repository, Target, attachment::fallback_tag, manifest::MAX_MANIFEST_SIZE,
         media_type::OCI_INDEX,
     },
     units,
 };
 
 /// How often an index is written before its writer gives up.
-const MOST_WRITES: u32 = 12;
+const MAX_WRITES: u32 = 12;
 /// The shortest pause between writing an index and reading it again.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+const MIN_PAUSE: Duration = Duration::from_millis(200);
 /// How many times longer the pause is than reading and writing the index took.
 const PAUSE_FACTOR: u32 = 4;
-/// Other writers need one moment each: backoff grows no further than after so many writes.
-const LONGEST_BACKOFF: u32 = 3;
+/// The pause stops growing after this many writes, because each of the other writers needs only a moment.
+const MAX_BACKOFF: u32 = 3;
 
 /// Writes the index of one subject.
 pub(super) struct IndexWriter<'a> {
@@ -80,13 +80,13 @@ impl<'a> IndexWriter<'a> {
 
     /// Adds entries until the index has them.
     pub(super) async fn add(mut self, entries: &[Entry]) -> Result<(), Error> {
-        for writes in 1..=MOST_WRITES {
+        for writes in 1..=MAX_WRITES {
             let begun = Instant::now();
             let Some(draft) = self.draft(entries).await? else { return Ok(()) };
-            let jitter = Pause::Backoff.duration(writes.min(LONGEST_BACKOFF));
+            let jitter = Pause::Backoff.duration(writes.min(MAX_BACKOFF));
             match self.put(draft, entries).await? {
                 Some(PutResult::Stored { .. }) => {
-                    let pause = SHORTEST_PAUSE.max(begun.elapsed() * PAUSE_FACTOR);
+                    let pause = MIN_PAUSE.max(begun.elapsed() * PAUSE_FACTOR);
                     tokio::time::sleep(pause + jitter / 4).await;
                 }
                 Some(PutResult::Conflict) => {
@@ -98,7 +98,7 @@ impl<'a> IndexWriter<'a> {
         }
         match self.draft(entries).await? {
             None => Ok(()),
-            Some(_) => Err(self.problem(ReferrersProblem::Contested(MOST_WRITES))),
+            Some(_) => Err(self.problem(ReferrersProblem::Contested(MAX_WRITES))),
         }
     }
 
@@ -117,7 +117,7 @@ impl<'a> IndexWriter<'a> {
         wanted.extend_from_slice(entries);
         let bytes = index::merged(replaced.as_ref(), &wanted, &self.absent);
         let Some(bytes) = bytes.map_err(|error| self.failed(error))? else { return Ok(None) };
-        if bytes.len() > LARGEST_MANIFEST {
+        if bytes.len() > MAX_MANIFEST_SIZE {
             return Err(self.problem(ReferrersProblem::IndexTooLarge(bytes.len())));
         }
         let index = RawManifest::read(Some(OCI_INDEX), bytes, None).map_err(|error| self.failed(error))?;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The maximum number of referrers of one manifest.
-const MOST: usize = 50_000;
+const MAX_REFERRERS: usize = 50_000;
 
 #[derive(Deserialize)]
 struct Page {
@@ -48,8 +48,8 @@ impl AttachmentList {
             if !self.known.insert(digest.clone()) {
                 continue;
             }
-            if self.known.len() > MOST {
-                return Err(RegistryError::Referrers(ReferrersProblem::TooMany(MOST)).into());
+            if self.known.len() > MAX_REFERRERS {
+                return Err(RegistryError::Referrers(ReferrersProblem::TooMany(MAX_REFERRERS)).into());
             }
             self.attachments.push(Attachment {
                 descriptor: Descriptor::new(MediaType::from(entry.media_type.as_str()), digest, entry.size),

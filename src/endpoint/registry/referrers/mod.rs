@@ -1,12 +1,13 @@
-//! What is attached to manifests in a registry: signatures, attestations, SBOMs.
+//! The attachments of manifests in a registry: signatures, attestations, SBOMs.
 //!
 //! [`Attachments`] reads and keeps it. `api` asks the referrers API, `support` remembers which repositories have it;
 //! `fallback` reads and writes the indexes that replace it, `index_writer` against other clients, `index` changes their
-//! text; `list` reads the entries of either; `tags` finds the tags of cosign's older format, `problem` defines the errors.
+//! text; `list` reads the entries of either; `tags` finds the tags of cosign's older format, `problem` defines the
+//! errors.
 //!
 //! For an unsigned manifest, this costs at most one request, and one for each repository. On a host without the API, it
-//! costs no request for each manifest. One more for all repositories with the same parent finds out whether the API exists,
-//! while the images are being resolved.
+//! costs no request for each manifest. One more for all repositories with the same parent finds out whether the API
+//! exists, while the images are being resolved.
 
 mod api;
 mod fallback;

@@ -1,4 +1,4 @@
-//! What can go wrong with lists of referrers.
+//! Errors of lists of referrers, with hints.
 
 use crate::{
     error::hide_repeated,

@@ -1,9 +1,9 @@
-//! Which repositories of a host have the referrers API.
+//! Remembers which repositories of a host have the referrers API.
 //!
 //! Many registries answer 404 about a manifest that they do not know or to which nothing is attached, so only a refusal
 //! that names the route says that a repository lacks the API. It then counts for all repositories with the same parent:
-//! some servers combine registries of several kinds below different paths. A host lacks the API once requests were refused
-//! in [`ENOUGH`] repositories and none listed a referrer.
+//! some servers combine registries of several kinds below different paths. A host lacks the API once requests were
+//! refused in [`REFUSALS_THAT_DECIDE`] repositories and none listed a referrer.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,8 +15,8 @@ use tokio::sync::OnceCell;
 use super::super::{message_text::says_no_such_route, refusal::Refusal};
 use crate::{endpoint::lock, oci::Repository};
 
-/// After the host has refused requests in so many repositories, no others are tried.
-const ENOUGH: usize = 3;
+/// After the host has refused requests in this many repositories, no others are tried.
+const REFUSALS_THAT_DECIDE: usize = 3;
 
 /// What is known about a manifest whose referrers are requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,8 @@ impl ReferrersSupport {
         }
         let is_lacking_nearby =
             parent(repository).is_some_and(|parent| known.parents.get(parent) == Some(&false));
-        let is_lacking = known.refused.len() >= ENOUGH && !known.repositories.values().any(|has| *has);
+        let is_lacking =
+            known.refused.len() >= REFUSALS_THAT_DECIDE && !known.repositories.values().any(|has| *has);
         (is_lacking_nearby || is_lacking).then_some(false)
     }
 

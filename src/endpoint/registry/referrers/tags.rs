@@ -24,9 +24,9 @@ use crate::{
 };
 
 /// The list of a repository with more pages is not read to its end: requesting the tags is faster.
-const MOST_PAGES: usize = 2;
+const MAX_PAGES: usize = 2;
 /// Some registries read all of a large repository for each page.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// A list whose length is a multiple of this may have been cut by a registry that links no next page.
 const ROUND_NUMBER: usize = 50;
 
@@ -92,8 +92,8 @@ impl RepositoryTags {
 
 /// The attachment tags of a repository; `None` if the registry does not list them, or not all of them.
 async fn list(host: &Host, repository: &Repository) -> Option<HashSet<String>> {
-    let request = manifests::tags_within(host, repository, MOST_PAGES, is_attachment_tag);
-    let reason = match tokio::time::timeout(PATIENCE, request).await {
+    let request = manifests::tags_within(host, repository, MAX_PAGES, is_attachment_tag);
+    let reason = match tokio::time::timeout(TIMEOUT, request).await {
         Ok(Ok(Some((tags, count)))) if count == 0 || !count.is_multiple_of(ROUND_NUMBER) => {
             return Some(tags.into_iter().collect());
         }

@@ -67,8 +67,8 @@ fn retry_after_is_honored_in_both_forms_up_to_five_minutes() {
         let retry_after = Some(Duration::from_secs(seconds));
         RegistryError::Refused(Refusal { status: 429, retry_after, ..Refusal::default() })
     };
-    assert_eq!(pause(&asked(300)), Pause::Fixed(LONGEST_RETRY_AFTER));
-    assert_eq!(of_transfer(&asked(300)).unwrap().pause, Pause::Fixed(LONGEST_RETRY_AFTER));
+    assert_eq!(pause(&asked(300)), Pause::Fixed(MAX_RETRY_AFTER));
+    assert_eq!(of_transfer(&asked(300)).unwrap().pause, Pause::Fixed(MAX_RETRY_AFTER));
     assert_eq!(of_transfer(&asked(301)), None, "it fails at once");
     assert!(asked(9000).to_string().ends_with("it asks to wait 2 h 30 min"), "{}", asked(9000));
     let lasting = Refusal { status: 403, retry_after: Some(Duration::from_secs(9000)), ..Refusal::default() };
@@ -97,7 +97,7 @@ fn an_upload_has_more_attempts_only_if_the_registry_serves_others() {
 }
 
 #[test]
-fn a_damaged_answer_is_requested_once_more() {
+fn a_damaged_answer_is_requested_again() {
     let damaged =
         Cause::from(crate::oci::Mismatch::TooLong { digest: crate::oci::Digest::sha256(b""), expected: 1 });
     assert!(damaged.is_damage());

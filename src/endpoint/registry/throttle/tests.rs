@@ -10,7 +10,7 @@ use super::*;
 /// How long a request takes.
 const LATENCY: Duration = Duration::from_millis(25);
 
-/// A registry that permits so many requests of each action in a second, as a bucket that holds as many.
+/// A registry that allows this many requests of each action per second, as a bucket of the same size.
 struct Registry {
     permitted: f64,
     buckets: Mutex<[(f64, Option<Instant>); Action::COUNT]>,
@@ -44,7 +44,7 @@ impl Registry {
     }
 }
 
-/// Sends so many requests, at most `at_once` at the same time, each until it is served. Returns the seconds.
+/// Sends this many requests, at most `at_once` at the same time, each until it is served. Returns the seconds.
 async fn send(
     throttles: &Throttles,
     registry: &Registry,

@@ -1,7 +1,7 @@
 //! A blob in chunks: PATCH requests, each with its length, then a PUT without bytes.
 //!
 //! Used for registries and proxies that refuse large requests, and for the rest of an interrupted upload. A chunk is a
-//! section of the stream, so its size costs no memory.
+//! section of the stream, so its size costs no memory. `capabilities` chooses it.
 
 use std::{
     pin::Pin,

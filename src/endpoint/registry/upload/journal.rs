@@ -30,9 +30,9 @@ use crate::{
 
 const VERSION: u32 = 1;
 /// No known registry keeps a session for longer (CNCF distribution removes it after a week).
-const OLDEST: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+const MAX_AGE: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// The largest valid journal: enough for a blob of a terabyte.
-const LARGEST: u64 = 32 * 1024 * 1024;
+const MAX_SIZE: u64 = 32 * 1024 * 1024;
 const EXTENSION: &str = "upload";
 
 /// The folder of the journals: `$XDG_STATE_HOME/thoras-mirror/uploads`, else below `~/.local/state` (XDG Base Directory
@@ -107,7 +107,7 @@ impl Journal {
         let file = options().open(&path).ok()?;
         file.try_lock().ok()?;
         let mut bytes = Vec::new();
-        (&file).take(LARGEST).read_to_end(&mut bytes).ok()?;
+        (&file).take(MAX_SIZE).read_to_end(&mut bytes).ok()?;
         let mut journal = Self { file, path };
         let expected = Line::about(registry, repository, blob);
         let Some(entries) = read(&bytes, registry, &expected, &blob.digest) else {
@@ -163,7 +163,7 @@ pub(super) fn sweep(folder: &Path) {
     for entry in entries.flatten() {
         let path = entry.path();
         let modified = entry.metadata().and_then(|metadata| metadata.modified());
-        let is_old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > OLDEST));
+        let is_old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > MAX_AGE));
         if is_old && path.extension().is_some_and(|extension| extension == EXTENSION) {
             let _ = fs::remove_file(path);
         }

@@ -142,8 +142,8 @@ pub(super) async fn transmit(
         return Err(verdict);
     }
     let waits = host.capabilities.redirects_before_bodies() && outgoing.length > 0;
-    let pause = limits::REDIRECT.min(host.tuning().stall / 2);
-    for _ in 0..=limits::REDIRECTS {
+    let pause = limits::REDIRECT_TIMEOUT.min(host.tuning().stall / 2);
+    for _ in 0..=limits::MAX_REDIRECTS {
         let release = waits.then(|| Release::after(pause));
         let response = transmit_once(push, &outgoing, release.clone(), turn, (watch, record)).await?;
         match redirect::target(response.url(), &outgoing.method, &response)? {
@@ -159,7 +159,7 @@ pub(super) async fn transmit(
             return Err(RegistryError::UploadRedirected);
         }
     }
-    Err(RegistryError::Redirect(format!("it redirects more than {} times", limits::REDIRECTS)))
+    Err(RegistryError::Redirect(format!("it redirects more than {} times", limits::MAX_REDIRECTS)))
 }
 
 /// Returns a success or a redirect.

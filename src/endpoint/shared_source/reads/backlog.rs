@@ -1,4 +1,4 @@
-//! What one destination has yet to take.
+//! The bytes that one destination has yet to take.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -1,11 +1,11 @@
-//! Which destination has, or has begun to read, which blob.
+//! Records which destination has, or has begun to read, which blob.
 
 use std::collections::HashMap;
 
 use crate::oci::{Digest, Repository};
 
 /// The most destinations of one run: a set of them fits into a `u64`.
-pub(crate) const MOST_DESTINATIONS: usize = 64;
+pub(crate) const MAX_DESTINATIONS: usize = 64;
 
 /// What is known about the blobs of a run.
 #[derive(Default)]
@@ -65,5 +65,5 @@ impl Blobs {
 }
 
 fn bit(destination: usize) -> u64 {
-    1 << (destination % MOST_DESTINATIONS)
+    1 << (destination % MAX_DESTINATIONS)
 }

@@ -1,4 +1,4 @@
-//! How long the reads wait for a destination without room.
+//! Decides how long reads wait for a destination without room.
 //!
 //! Transfers that share a machine do not take bytes at exactly the same time: a destination that is fast enough can be
 //! behind for a moment, and reading a blob twice would cost more than a short wait. A slow destination costs the others a
@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 /// The time that every destination has at the start.
 const INITIAL: Duration = Duration::from_millis(100);
-/// This fraction of the run's time is added: one part in so many.
-const PART: u32 = 20;
+/// The time grows by this fraction of the run's time.
+const RUN_FRACTION: u32 = 20;
 /// The longest single wait.
-const LONGEST: Duration = Duration::from_millis(500);
+const MAX_WAIT: Duration = Duration::from_millis(500);
 
 /// The time that the others may still wait for one destination.
 #[derive(Debug)]
@@ -31,9 +31,9 @@ impl Patience {
     /// Until when to wait; `None` if the time is used up.
     pub(super) fn wait(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        let granted = INITIAL + now.duration_since(self.started) / PART;
+        let granted = INITIAL + now.duration_since(self.started) / RUN_FRACTION;
         // Unused time does not add up.
-        self.used = self.used.max(granted.saturating_sub(LONGEST));
+        self.used = self.used.max(granted.saturating_sub(MAX_WAIT));
         let since = *self.waits_since.get_or_insert(now);
         let until = since + granted.saturating_sub(self.used);
         if until > now {
@@ -77,6 +77,6 @@ mod tests {
         let mut patience = Patience::new();
         tokio::time::sleep(Duration::from_secs(3600)).await;
         let until = patience.wait().unwrap();
-        assert!(until.duration_since(Instant::now()) <= LONGEST, "{until:?}");
+        assert!(until.duration_since(Instant::now()) <= MAX_WAIT, "{until:?}");
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Reader {
     pub(super) id: ReaderId,
     pub(super) destination: usize,
     pub(super) offset: u64,
-    /// Set when the read goes on without this reader: it gets no byte from this offset on.
+    /// Set when the read continues without this reader: it gets no bytes from this offset on.
     pub(super) left_at: Option<u64>,
 }
 
@@ -63,7 +63,7 @@ impl<H> Read<H> {
         self.readers.iter().find(|reader| reader.id == id)
     }
 
-    /// The destinations of the other readers with which the read goes on.
+    /// The destinations of the readers with which the read continues.
     pub(super) fn other_destinations(&self, besides: ReaderId) -> impl Iterator<Item = usize> {
         let others =
             self.readers.iter().filter(move |reader| reader.id != besides && reader.left_at.is_none());

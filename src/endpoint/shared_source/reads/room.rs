@@ -1,8 +1,8 @@
-//! How far a destination may be behind, and when a read goes on without it.
+//! Limits how far a destination may fall behind, and decides when a read continues without it.
 //!
-//! A destination may be [`WINDOW`] bytes behind, over all blobs. Bytes that are reserved for it are dropped first, the oldest
-//! first. If that does not help, the read waits for it as long as [`Patience`](super::patience::Patience) permits, and then
-//! goes on without it.
+//! A destination may be [`WINDOW`] bytes behind, over all blobs. Bytes that are reserved for it are dropped first, the
+//! oldest first. If that does not help, the read waits for it as long as [`Patience`](super::patience::Patience)
+//! permits, and then goes on without it.
 
 use tokio::time::Instant;
 
@@ -17,8 +17,8 @@ pub(in super::super) const WINDOW: u64 = 8 * 1024 * 1024;
 const ROOM: u64 = 512 * 1024;
 
 impl<H> Reads<H> {
-    /// Until when a read must wait for destinations without room; `None` if it need not wait. The read goes on without the
-    /// destinations whose patience is used up.
+    /// Until when a read must wait for destinations without room; `None` if it need not wait. The read goes on without
+    /// the destinations whose patience is used up.
     pub(super) fn wait_for_others(&mut self, id: ReadId, reader: ReaderId) -> Option<Instant> {
         let read = self.by_id.get(&id)?;
         let mut others: Vec<usize> = read.other_destinations(reader).collect();
@@ -38,7 +38,7 @@ impl<H> Reads<H> {
         until
     }
 
-    /// Leaves the destinations behind that have no room for so many more bytes of a read.
+    /// Leaves behind the destinations that have no room for this many more bytes of a read.
     pub(super) fn leave_behind_if_full(&mut self, id: ReadId, reader: ReaderId, bytes: u64) {
         let Some(read) = self.by_id.get(&id) else { return };
         let mut others: Vec<usize> = read.other_destinations(reader).collect();
@@ -50,8 +50,8 @@ impl<H> Reads<H> {
         }
     }
 
-    /// Whether a destination may be so many more bytes behind. Drops the oldest bytes that are reserved for it, except those
-    /// of the read `besides`.
+    /// Whether a destination may be this many more bytes behind. Drops the oldest bytes that are reserved for it,
+    /// except those of the read `besides`.
     fn has_room(&mut self, destination: usize, bytes: u64, besides: ReadId) -> bool {
         loop {
             let Some(backlog) = self.backlogs.get(destination) else { return false };
@@ -73,7 +73,7 @@ impl<H> Reads<H> {
         }
     }
 
-    /// The read goes on without a destination.
+    /// The read continues without a destination.
     fn leave_behind(&mut self, id: ReadId, destination: usize, besides: ReaderId) {
         self.release(id, destination);
         self.change(id, |read| {

@@ -18,16 +18,16 @@ use crate::{
 };
 
 /// How many missing blobs or manifests a refusal names.
-const MOST_MISSING: usize = 100;
+const MAX_MISSING: usize = 100;
 
 /// Why a manifest was not stored.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::serve) enum PutError {
-    /// The repository lacks content that the manifest references: the first of it, at most [`MOST_MISSING`].
+    /// The repository lacks content that the manifest references: the first of it, at most [`MAX_MISSING`].
     #[error("the repository lacks {} of the manifest's blobs or manifests", .0.len())]
     Missing(Vec<Digest>),
     /// The manifest names another size for content that the repository has.
-    #[error("{digest} has {stored} bytes in this repository, and {stated} in the manifest")]
+    #[error("{digest} has {stored} bytes in this repository, but {stated} in the manifest")]
     OtherSize {
         /// The content.
         digest: Digest,
@@ -81,7 +81,7 @@ impl FolderStorage {
                 None if !manifest.may_be_sparse => missing.push(digest.clone()),
                 Some(_) | None => {}
             }
-            if missing.len() >= MOST_MISSING {
+            if missing.len() >= MAX_MISSING {
                 break;
             }
         }

@@ -13,7 +13,7 @@ use crate::{
 
 /// The largest entry in a list of referrers, in bytes. A larger entry is listed without its annotations, which are in
 /// the manifest itself.
-const LARGEST_ENTRY: usize = 256 * 1024;
+const MAX_ENTRY_SIZE: usize = 256 * 1024;
 
 /// A manifest to store, with its requirements.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ fn describe_referrer(raw: &RawManifest) -> Result<Vec<u8>, ManifestError> {
         annotations: read.annotations,
     };
     let written = serde_json::to_vec(&entry).map_err(unreadable)?;
-    if written.len() <= LARGEST_ENTRY {
+    if written.len() <= MAX_ENTRY_SIZE {
         return Ok(written);
     }
     serde_json::to_vec(&Entry { annotations: None, ..entry }).map_err(unreadable)

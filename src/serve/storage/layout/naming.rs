@@ -20,6 +20,7 @@ use crate::{
         options::Names,
         storage::StorageError,
     },
+    vendor,
 };
 
 /// A placeholder for this registry where naming requires a host.
@@ -38,7 +39,8 @@ pub(super) fn nameless(index: &IndexDocument<'_>) -> Result<Vec<RootManifest>, S
     images.map(|entry| Ok(root(entry?))).collect()
 }
 
-/// The repositories of the images, except those that are `attached` to others without a name of their own: by the requested names, else as the bundle was exported.
+/// The repositories of the images, except those that are `attached` to others without a name of their own: by the
+/// requested names, else as the bundle was exported.
 pub(super) fn repositories(
     index: &IndexDocument<'_>,
     placement: Option<&Placement>,
@@ -137,8 +139,8 @@ struct ChartPrefix {
 
 impl ChartPrefix {
     fn new(references: &[ImageReference]) -> Self {
-        let is_vendor = |reference: &ImageReference| reference.repository().is_below(mapping::VENDOR_PREFIX);
-        let vendor = references.iter().any(is_vendor).then(|| mapping::VENDOR_PREFIX.to_owned());
+        let is_vendor = |reference: &ImageReference| reference.repository().is_below(vendor::IMAGE_PREFIX);
+        let vendor = references.iter().any(is_vendor).then(|| vendor::IMAGE_PREFIX.to_owned());
         let source = vendor.or_else(|| mapping::common_prefix(references));
         Self { source, found: BTreeSet::new() }
     }
