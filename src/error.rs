@@ -169,10 +169,15 @@ fn clean(text: &str) -> String {
 }
 
 /// The system's error, without the name of a temporary file, which the user does not know. `tempfile` adds the name in a
-/// type of its own and keeps only the kind.
+/// type of its own, as `ERROR at path NAME`, and keeps only the kind.
 pub(crate) fn without_temporary_name(error: std::io::Error) -> std::io::Error {
-    let is_named = error.get_ref().is_some() && error.kind() != std::io::ErrorKind::Other;
-    if is_named { error.kind().into() } else { error }
+    let (kind, shown) = (error.kind(), error.to_string());
+    match shown.rsplit_once(" at path ") {
+        _ if error.get_ref().is_none() => error,
+        Some((system, _)) => std::io::Error::new(kind, system),
+        None if kind == std::io::ErrorKind::Other => error,
+        None => kind.into(),
+    }
 }
 
 /// Makes text from outside safe to show: hides the secrets that are known, and escapes control characters, so that no
@@ -235,6 +240,7 @@ mod tests {
         let error = without_temporary_name(error);
         assert!(!error.to_string().contains("secret-name"), "{error}");
         assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        assert_eq!(error.to_string(), "No such file or directory (os error 2)");
         let other = without_temporary_name(std::io::Error::other("x"));
         assert_eq!(other.to_string(), "x");
     }

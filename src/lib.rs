@@ -97,6 +97,7 @@
 //! | [`problem`] | problems of an image or a bundle, and their remedies |
 //! | [`signing`] | signatures of files, as cosign makes and checks them |
 //! | [`atomic_file`] | writes a file completely or not at all |
+//! | [`bounded_read`] | reads files that have a size limit |
 //! | [`error`] | a failure as the user sees it, and its exit code |
 //! | [`shard`] | divides images between several machines |
 //! | [`oci`] | references, digests, platforms, media types, verified reading: no I/O |
@@ -191,6 +192,7 @@
 //!   every size; the second copies the blobs, and takes the manifests from the first ([`endpoint::pinned`]).
 
 mod atomic_file;
+mod bounded_read;
 mod cli;
 #[cfg(test)]
 mod committed_schema;

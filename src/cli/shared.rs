@@ -113,6 +113,7 @@ pub(crate) struct SelectionArgs {
     /// [env: THORAS_MIRROR_CHART] [default: thoras]
     // `request` reads this variable: if clap read it, it would count as a flag and conflict with real flags.
     #[arg(long, value_name = "CHART", verbatim_doc_comment, conflicts_with_all = ["rendered", "images"])]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub chart: Option<String>,
 
     /// The Helm repository of a chart given by name [default: the vendor's]

@@ -22,6 +22,8 @@ pub enum Operation {
     ReadBlob,
     /// Reading a bundle from a pipe.
     ReadBundle,
+    /// Writing a bundle to a pipe.
+    WriteBundle,
     /// GET of a foreign layer from a URL in its manifest.
     ReadForeignLayer,
     /// POST that opens an upload or mounts a blob.
@@ -44,6 +46,7 @@ impl fmt::Display for Operation {
             Self::CheckBlob => "check blob",
             Self::ReadBlob => "read blob",
             Self::ReadBundle => "read the bundle from",
+            Self::WriteBundle => "write the bundle to",
             Self::ReadForeignLayer => "fetch foreign layer",
             Self::BeginUpload => "start the upload of blob",
             Self::UploadBlob => "upload blob",

@@ -10,6 +10,10 @@ use crate::{
 
 use super::chart::SetError;
 
+/// What to do if Helm cannot download a chart.
+const CHECK_CHART: &str = "check --chart, --repo and --chart-version; without access to the chart repository, pass \
+                           a chart file, --rendered FILE or --images FILE";
+
 /// What kind of failure it is; the program's exit code follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -98,6 +102,14 @@ pub enum EnumerateError {
         status: String,
         /// What it wrote to standard error: escaped, without values that were set, in lines.
         message: String,
+    },
+    /// Helm cannot download the chart, and a file or folder on this machine has its name.
+    #[error("{pulled}")]
+    NotPulled {
+        /// Helm's failure.
+        pulled: Box<EnumerateError>,
+        /// The chart, which is also a path.
+        chart: String,
     },
     /// Helm succeeded but its output cannot be used.
     #[error("the output of helm {operation} {reason}")]
@@ -289,10 +301,12 @@ impl EnumerateError {
                 "install Helm 3 (https://helm.sh/docs/intro/install/) or name it with --helm FILE; without Helm, \
                  pass --rendered FILE or --images FILE"
             }
-            Self::HelmFailed { operation: "pull", .. } => {
-                "check --chart, --repo and --chart-version; without access to the chart repository, pass \
-                 a chart file, --rendered FILE or --images FILE"
+            Self::NotPulled { chart, .. } => {
+                return Some(format!(
+                    "for {chart} in this folder, pass --chart ./{chart}; otherwise {CHECK_CHART}"
+                ));
             }
+            Self::HelmFailed { operation: "pull", .. } => CHECK_CHART,
             Self::HelmFailed { operation: "template", .. } => {
                 "pass the values that the chart asks for with --values or --set; `helm template` with the \
                  same options shows the same error"

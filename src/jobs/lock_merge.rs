@@ -9,7 +9,7 @@ use crate::{
     endpoint::registry::Registries,
     error::{Failure, Kind},
     event::EventSink,
-    lock::{JoinedLock, Lock, LockFile, join},
+    lock::{JoinedLock, Lock, LockError, LockFile, join},
     oci::{Reference, Repository},
     outcome::MergeOutcome,
     request::{Access, LockMerge},
@@ -24,7 +24,7 @@ const MAX_NAMED: usize = 5;
 pub(crate) async fn run(request: &LockMerge, events: Arc<dyn EventSink>) -> Result<MergeOutcome, Failure> {
     let LockMerge { root, output, list, shards, login, registries } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
-    let file = LockFile::prepare(output).map_err(|error| error.failure())?;
+    let file = LockFile::prepare(output).map_err(|error| of_output(&error))?;
     let registry = access.destination(login.as_ref()).await?;
     let repository = artifact::repository(root)?;
     let tags = registry.tags(&repository).await.map_err(|error| error.failure())?.unwrap_or_default();
@@ -43,7 +43,7 @@ pub(crate) async fn run(request: &LockMerge, events: Arc<dyn EventSink>) -> Resu
         Some(earlier) => earlier.with_destination(lock).map_err(|error| error.failure())?,
         None => lock,
     };
-    file.write(&lock).map_err(|error| error.failure())?;
+    file.write(&lock).map_err(|error| of_output(&error))?;
     access.warn_of_unused_hosts(&*events);
     Ok(MergeOutcome {
         from: root.to_string(),
@@ -55,6 +55,13 @@ pub(crate) async fn run(request: &LockMerge, events: Arc<dyn EventSink>) -> Resu
         repeated,
         failures: not_confirmed(&unconfirmed, set.count).into_iter().collect(),
     })
+}
+
+/// The failure, whose hint names `--lock`, which this command does not have.
+fn of_output(error: &LockError) -> Failure {
+    let failure = error.failure();
+    let hint = failure.hint.as_ref().map(|hint| hint.replace("--lock", "--output"));
+    failure.with_optional_hint(hint)
 }
 
 /// The locks of all shards, and the list that all of them have.

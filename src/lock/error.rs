@@ -1,6 +1,9 @@
 //! Lock errors, with hints.
 
-use std::{io, path::PathBuf};
+use std::{
+    io::{self, ErrorKind},
+    path::PathBuf,
+};
 
 use super::model::SCHEMA;
 use crate::{
@@ -152,6 +155,11 @@ impl LockError {
                  pass another: `thoras-mirror verify --lock FILE`\n\
                  or compare with the source instead: `thoras-mirror verify --to REGISTRY/PATH`"
             }
+            Self::Unwritable(_, error) | Self::Folder { source: error, .. }
+                if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
+            {
+                "free disk space, or choose a file on another disk with --lock FILE; then run the same command again"
+            }
             Self::Folder { .. } | Self::Unwritable(..) => {
                 "choose a file in an existing, writable folder with --lock FILE"
             }
@@ -170,5 +178,18 @@ impl LockError {
             }
         };
         Failure::from_error(kind, self).with_hint(hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_not_a_wrong_path_bug() {
+        for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
+            let hint = LockError::Unwritable("x.lock".into(), kind.into()).failure().hint.unwrap_or_default();
+            assert!(hint.starts_with("free disk space"), "{hint}");
+        }
     }
 }

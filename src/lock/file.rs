@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, BufWriter, Read as _, Write},
+    io::{self, BufReader, BufWriter, Write},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -13,6 +13,7 @@ use rustix::fs::OFlags;
 use super::{error::LockError, model::Lock, parse};
 use crate::{
     atomic_file::{AtomicFile, Name, Readers, folder_of},
+    bounded_read,
     error::without_temporary_name,
 };
 
@@ -56,10 +57,8 @@ impl Lock {
     }
 }
 
-fn read_all(mut file: File, path: &Path) -> Result<Vec<u8>, LockError> {
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(|error| LockError::Unreadable(path.to_owned(), error))?;
-    Ok(bytes)
+fn read_all(file: File, path: &Path) -> Result<Vec<u8>, LockError> {
+    bounded_read::read_file(file, MAX_SIZE).map_err(|error| LockError::Unreadable(path.to_owned(), error))
 }
 
 /// Refuses a file of more bytes than a lock can have.

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    env,
     io::Read as _,
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -22,6 +22,7 @@ use super::{
     usage,
 };
 use crate::{
+    bounded_read::{self, MAX_SETTINGS_SIZE},
     cli::variable,
     endpoint::{
         self,
@@ -320,7 +321,7 @@ pub(crate) fn read_secret_from_stdin(flag: &str) -> Result<String, Failure> {
 pub(crate) fn read_file(path: &Path, what: &str) -> Result<Vec<u8>, Failure> {
     refuse_content(path, what)?;
     let shown = || hide_login(&path.display().to_string());
-    fs::read(path).map_err(|error| {
+    bounded_read::read(path, MAX_SETTINGS_SIZE).map_err(|error| {
         usage(format!("{what}: cannot read {}: {error}", shown()))
             .with_hint("check that the file exists and that this user may read it")
     })

@@ -49,12 +49,25 @@ fn refuse(error: &clap::Error) -> u8 {
         log::use_json();
     }
     // Clap names only the flag, which the user did not type.
-    let variable = variable_at_fault(&cli::command(), error, std::env::args().skip(1));
+    let variable = variable_at_fault(&cli::command(), error, words()).or_else(|| unreadable_variable(error));
     let tip = variable
         .map_or_else(String::new, |name| format!("\nThe value comes from {name}: correct or unset it.\n"));
     let (plain, colored) = (format!("{text}{tip}"), format!("{}{tip}", text.ansi()));
-    print::usage_error(plain, colored, std::env::args().skip(1));
+    print::usage_error(plain, colored, words());
     exit::USAGE
+}
+
+/// The variable of this program whose value is not UTF-8, if the error is about that. Clap names none.
+fn unreadable_variable(error: &clap::Error) -> Option<String> {
+    let is_about_it = error.kind() == clap::error::ErrorKind::InvalidUtf8
+        && std::env::args_os().all(|word| word.to_str().is_some());
+    let names = std::env::vars_os().filter(|(_, value)| is_about_it && value.to_str().is_none());
+    names.filter_map(|(name, _)| name.into_string().ok()).find(|name| name.starts_with("THORAS_MIRROR_"))
+}
+
+/// The words of the command line, which need not be UTF-8.
+fn words() -> impl Iterator<Item = String> {
+    std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned())
 }
 
 /// Whether a command line that cannot be parsed asks for a JSON log.

@@ -18,6 +18,8 @@ use tokio_rustls::{
     },
 };
 
+use crate::bounded_read::{self, MAX_SETTINGS_SIZE};
+
 use super::options::TlsFiles;
 
 /// Why HTTPS cannot be served.
@@ -113,7 +115,8 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
+    bounded_read::read(path, MAX_SETTINGS_SIZE)
+        .map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
 }
 
 /// Describes the error without repeating the file's content, which may be a key.

@@ -17,6 +17,8 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
+use crate::bounded_read::{self, MAX_SETTINGS_SIZE};
+
 use super::{
     htpasswd::{self, HtpasswdError, PasswordHash},
     options::UserFile,
@@ -157,7 +159,7 @@ async fn check(table: &Table, login: &Login) -> Result<bool, Refusal> {
 impl Table {
     fn read(file: &UserFile) -> Result<Self, UsersError> {
         let path = &file.htpasswd;
-        let text = std::fs::read_to_string(path)
+        let text = bounded_read::read_text(path, MAX_SETTINGS_SIZE)
             .map_err(|source| UsersError::Unreadable { path: path.clone(), source })?;
         let hashes =
             htpasswd::parse(&text).map_err(|source| UsersError::Line { path: path.clone(), source })?;

@@ -1,7 +1,7 @@
 //! Signatures of the Notary Project. The program `notation` verifies them; this module says what `notation` must trust and
 //! which signature it verifies.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -13,6 +13,7 @@ use super::{
     policy::{ANY_IDENTITY, NotationRequirement},
 };
 use crate::{
+    bounded_read::{self, MAX_SETTINGS_SIZE},
     error::{Failure, Kind},
     oci::{Digest, RawManifest},
 };
@@ -59,7 +60,7 @@ fn certificates(path: &Path, files: &TrustFiles) -> Result<Bytes, Failure> {
     let refused = |what: &str| Failure::new(Kind::Input, format!("{what} {}", path.display()));
     let bytes = match files.read(path) {
         Some(bytes) => bytes.clone(),
-        None => fs::read(path).map(Bytes::from).map_err(|error| {
+        None => bounded_read::read(path, MAX_SETTINGS_SIZE).map(Bytes::from).map_err(|error| {
             let failure = refused("cannot read the certificate");
             Failure { causes: vec![error.to_string()], ..failure }
                 .with_hint("check the path; it is relative to the policy file")

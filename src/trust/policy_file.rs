@@ -19,10 +19,7 @@
 //! otherwise: require                            # or: allow
 //! ```
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use regex::Regex;
 use serde::Deserialize;
@@ -31,7 +28,10 @@ use serde_json::Value;
 use super::policy::{
     ANY_IDENTITY, Identity, Keys, Matcher, NotationRequirement, Policy, Requirement, Rule, UnlistedImages,
 };
-use crate::error::{Failure, Kind, escape};
+use crate::{
+    bounded_read::{self, MAX_SETTINGS_SIZE},
+    error::{Failure, Kind, escape},
+};
 
 /// The whole file. Everything is optional here, so that messages can say what is missing.
 #[derive(Deserialize)]
@@ -100,7 +100,7 @@ fn problem(what: impl Into<String>, hint: impl Into<String>) -> Problem {
 impl Policy {
     /// Reads the file of `--verify-policy`. `trusted_root` is the default of its entries.
     pub fn from_file(path: &Path, trusted_root: Option<&Path>) -> Result<Self, Failure> {
-        let text = fs::read_to_string(path).map_err(|error| {
+        let text = bounded_read::read_text(path, MAX_SETTINGS_SIZE).map_err(|error| {
             let failure = Failure::new(Kind::Input, format!("cannot read the policy {}", path.display()));
             Failure { causes: vec![error.to_string()], ..failure }
         })?;

@@ -51,3 +51,16 @@ async fn an_invalid_value_from_the_environment_is_not_blamed_on_a_flag_alone() {
     let outcome = typed.run().await.expect_code(2);
     assert!(!outcome.stderr.contains("THORAS_MIRROR_JOBS:"), "{outcome}");
 }
+
+#[tokio::test]
+async fn words_that_are_not_utf8_are_an_error_and_not_a_panic_bug() {
+    use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
+
+    let bytes = OsString::from_vec(b"quay.io/team/\xff".to_vec());
+    let run = Mirror::new(["sync", "--to", "registry.example.com/mirror"]).arg(bytes.clone());
+    let outcome = run.run().await.expect_code(2);
+    assert!(outcome.stderr.contains("invalid UTF-8"), "{outcome}");
+    let run = Mirror::new(["sync", "quay.io/team/app:1"]).env("THORAS_MIRROR_TO", bytes);
+    let outcome = run.run().await.expect_code(2);
+    assert!(outcome.stderr.contains("comes from THORAS_MIRROR_TO"), "{outcome}");
+}

@@ -92,5 +92,5 @@ async fn send<W: AsyncWrite + Unpin>(out: &mut W, bytes: &[u8]) -> Result<(), Er
 
 fn unwritable(error: std::io::Error) -> Error {
     let error = BundleError::unwritable("standard output", error);
-    Error::new(Operation::UploadBlob, Side::Destination, "standard output", error)
+    Error::new(Operation::WriteBundle, Side::Destination, "standard output", error)
 }

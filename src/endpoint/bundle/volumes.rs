@@ -6,17 +6,17 @@
 
 mod opening;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(crate) use self::opening::{OpenedFiles, open};
-use crate::oci::{Digest, json_problem::json_problem};
+use crate::{
+    bounded_read,
+    oci::{Digest, json_problem::json_problem},
+};
 
 /// The version of the format that this program writes.
 pub(crate) const SCHEMA: &str = "thoras-mirror/volumes/v1";
@@ -186,14 +186,7 @@ pub enum VolumeError {
 
 fn read_index(path: &Path) -> Result<VolumeSet, VolumeError> {
     let refused = |reason| VolumeError::Index { path: path.to_owned(), reason };
-    let read = || -> io::Result<Vec<u8>> {
-        let size = path.metadata()?.len();
-        if size > MAX_SIZE {
-            return Err(io::Error::other(format!("it is larger than {MAX_SIZE} bytes")));
-        }
-        std::fs::read(path)
-    };
-    let bytes = read().map_err(|error| refused(error.to_string()))?;
+    let bytes = bounded_read::read(path, MAX_SIZE).map_err(|error| refused(error.to_string()))?;
     VolumeSet::from_slice(&bytes).map_err(refused)
 }
 

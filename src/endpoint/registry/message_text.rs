@@ -42,6 +42,16 @@ pub(super) fn says_throttled(Refusal { status, code, message, .. }: &Refusal) ->
     (400..500).contains(status) && (code.as_deref().is_some_and(is_throttling) || is_throttling(named))
 }
 
+/// Whether a refused push means that there is no storage left for this user or project.
+///
+/// The specification has no code for this. Harbor answers 403 `DENIED` with "adding 2 GiB of storage resource, which when
+/// updated to current usage of 9 GiB will exceed the configured upper limit of 10 GiB", Quay with "Quota has been exceeded
+/// on namespace". A wrong guess changes the hint and the exit code of a run that fails anyway.
+pub(super) fn says_storage_full(Refusal { message, .. }: &Refusal) -> bool {
+    let text = message.to_ascii_lowercase();
+    text.contains("exceed") && ["quota", "storage"].iter().any(|word| text.contains(word))
+}
+
 /// Whether a registry refused a manifest because of something that the manifest references: it has no right code for
 /// that, but its message names the digest. A wrong guess costs a look at the content and some retries.
 pub(super) fn names_content<'a>(refusal: &Refusal, content: impl IntoIterator<Item = &'a Digest>) -> bool {
@@ -86,6 +96,11 @@ pub(super) fn says_no_credential(message: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        endpoint::{Location, Operation},
+        error::Kind,
+        problem::Side,
+    };
 
     fn refused(status: u16, code: &str, message: &str) -> Refusal {
         Refusal { status, code: Some(code.to_owned()), message: message.to_owned(), ..Refusal::default() }
@@ -146,6 +161,31 @@ mod tests {
         ] {
             assert!(!says_throttled(&refusal), "{refusal}");
         }
+    }
+
+    #[test]
+    fn a_used_up_quota_is_not_a_question_of_credentials_bug() {
+        for message in [
+            "adding 2.6 GiB of storage resource, which when updated to current usage of 9.4 GiB will exceed the configured \
+             upper limit of 10.0 GiB.",
+            "Quota has been exceeded on namespace",
+        ] {
+            let refusal = refused(403, "DENIED", message);
+            assert!(says_storage_full(&refusal));
+            assert_eq!(refusal.kind(), Kind::Image);
+            let location =
+                Location::new(Operation::UploadBlob, Side::Destination, "r.example.com/a@sha256:00");
+            let remedy = refusal.remedy(&location, "r.example.com").unwrap();
+            assert!(remedy.starts_with("the storage quota at r.example.com is used up"), "{remedy}");
+        }
+        assert_eq!(refused(403, "DENIED", "no access").kind(), Kind::Authentication);
+    }
+
+    #[test]
+    fn a_read_only_registry_is_named_as_such_bug() {
+        let refusal = refused(405, "UNSUPPORTED", "The operation is unsupported.");
+        let location = Location::new(Operation::BeginUpload, Side::Destination, "r.example.com/a@sha256:00");
+        assert!(refusal.remedy(&location, "r.example.com").unwrap().contains("read-only"));
     }
 
     #[test]

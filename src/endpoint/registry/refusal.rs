@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     error::{answers_as_web_page, may_speak_https},
-    message_text::says_throttled,
+    message_text::{says_storage_full, says_throttled},
     retry::{self, MAX_RETRY_AFTER},
 };
 use crate::{
@@ -73,6 +73,8 @@ impl Refusal {
 
     pub(super) fn kind(&self) -> Kind {
         match self.status {
+            // Other credentials would not help.
+            403 if says_storage_full(self) => Kind::Image,
             401 | 403 => Kind::Authentication,
             _ if self.has_code("DIGEST_INVALID") || self.has_code("SIZE_INVALID") => Kind::Integrity,
             _ => Kind::Image,
@@ -98,8 +100,18 @@ impl Refusal {
             401 | 403 if location.side == Side::Source => {
                 format!("check that the credentials for {registry} allow pulling this image")
             }
+            403 if says_storage_full(self) => format!(
+                "the storage quota at {registry} is used up: raise it or delete images there, then run the same command \
+                 again; it resumes"
+            ),
             401 | 403 => {
                 format!("check that the credentials for {registry} allow pushing to this repository")
+            }
+            // What CNCF distribution answers in its read-only mode, and as a pull-through cache.
+            405 if location.operation == Operation::BeginUpload => {
+                format!(
+                    "{registry} accepts no uploads: check whether it is read-only or a pull-through cache"
+                )
             }
             // Harbor names the project that is missing, with a code of its own.
             _ if location.side == Side::Destination

@@ -173,7 +173,15 @@ async fn pull(
     passed: &arguments::HelmArguments,
 ) -> Result<PathBuf, EnumerateError> {
     let folder = helm.private_folder("pulled")?;
-    helm.run("pull", arguments::pull(options, passed, &folder), None).await?;
+    let pulled = helm.run("pull", arguments::pull(options, passed, &folder), None).await;
+    pulled.map_err(|error| match error {
+        EnumerateError::HelmFailed { .. }
+            if location::is_bare_name(&options.chart) && Path::new(&options.chart).exists() =>
+        {
+            EnumerateError::NotPulled { pulled: Box::new(error), chart: options.chart.clone() }
+        }
+        other => other,
+    })?;
     package::find(&folder, "pull")
 }
 

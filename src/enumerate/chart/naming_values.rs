@@ -3,7 +3,7 @@
 //! Only the keys are reported: a value may be secret. What cannot be read is skipped, because the message is about
 //! something else.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
@@ -14,7 +14,10 @@ use super::{
     obtain,
     strvals::{self, Typing},
 };
-use crate::oci::{Reference, Repository};
+use crate::{
+    bounded_read::{self, MAX_SETTINGS_SIZE},
+    oci::{Reference, Repository},
+};
 
 /// A Helm value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +50,7 @@ async fn layers(options: &ChartOptions) -> Vec<(String, Value)> {
     let mut layers: Vec<(String, Value)> = Vec::new();
     layers.extend(defaults(options).await.map(|values| ("the chart's values.yaml".to_owned(), values)));
     for file in &options.values {
-        let text = std::fs::read_to_string(file).ok();
+        let text = bounded_read::read_text(Path::new(file), MAX_SETTINGS_SIZE).ok();
         let values = text.and_then(|text| serde_saphyr::from_str::<Value>(&text).ok());
         layers.extend(values.map(|values| (file.clone(), values)));
     }

@@ -3,6 +3,8 @@
 //! A chart that another program installs is not rendered here: its values may name images, but most images are in its
 //! templates. So each such resource becomes a note with the command that lists the chart's images.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -231,27 +233,32 @@ pub(super) fn oci_version(spec: &Value) -> Option<&str> {
 pub(super) fn in_repository(path: &str, repository: &str) -> NamedChart {
     NamedChart {
         name: format!("{path} in {repository}"),
-        remedy: Some(format!("check it out and run thoras-mirror images --chart {path}")),
+        remedy: Some(format!("check it out and run thoras-mirror images --chart {}", for_shell(path))),
     }
 }
 
 pub(super) fn chart(name: &str, repository: Option<&str>, version: Option<&str>) -> NamedChart {
     let mut command = match repository {
         // Argo CD writes an OCI registry without a scheme.
-        Some(repository) if !repository.contains("://") => {
-            format!("thoras-mirror images --chart oci://{}/{name}", repository.trim_end_matches('/'))
+        Some(repository) if !repository.contains("://") || repository.starts_with("oci://") => {
+            let registry = repository.trim_start_matches("oci://").trim_end_matches('/');
+            format!("thoras-mirror images --chart {}", for_shell(&format!("oci://{registry}/{name}")))
         }
-        Some(repository) if repository.starts_with("oci://") => {
-            format!("thoras-mirror images --chart {}/{name}", repository.trim_end_matches('/'))
+        Some(repository) => {
+            format!("thoras-mirror images --chart {} --repo {}", for_shell(name), for_shell(repository))
         }
-        Some(repository) => format!("thoras-mirror images --chart {name} --repo {repository}"),
-        None => format!("thoras-mirror images --chart {name}"),
+        None => format!("thoras-mirror images --chart {}", for_shell(name)),
     };
     if let Some(version) = version {
         command.push_str(" --chart-version ");
-        command.push_str(version);
+        command.push_str(&for_shell(version));
     }
     NamedChart { name: name.to_owned(), remedy: Some(format!("run {command}")) }
+}
+
+/// A word of a command that the user may paste: a manifest decides what it contains (`>= 6.0.0`).
+fn for_shell(word: &str) -> Cow<'_, str> {
+    shlex::try_quote(word).unwrap_or(Cow::Borrowed("…"))
 }
 
 pub(super) fn group<'v>(resource: &Resource<'v>) -> &'v str {

@@ -20,6 +20,7 @@ impl Walker<'_> {
     /// Records what an object says about all images in it: `hub` and `tag`, also in `global`, and the registry in
     /// `global`.
     pub(super) fn enter_hub(&mut self, object: &Map<String, Value>) {
+        self.enter_base(object);
         let global = object.get("global").and_then(Value::as_object);
         for object in global.into_iter().chain([object]) {
             let field = |key: &str| object.get(key).and_then(objects::scalar);
@@ -34,6 +35,20 @@ impl Walker<'_> {
         let named = registry("imageRegistry").map(|registry| (registry, true));
         let registry = || registry("registry").map(|registry| (registry.clone(), !registry.contains('/')));
         self.scope.registry = named.or_else(registry).or(self.scope.registry.take());
+    }
+
+    /// Piraeus writes a `base`, and `components` that have a `tag` each, and one image or several to choose from (`match`).
+    fn enter_base(&mut self, object: &Map<String, Value>) {
+        let field = |key: &str| object.get(key).and_then(objects::scalar);
+        if let Some(base) = field("base").filter(|base| parts::is_registry(base))
+            && object.contains_key("components")
+        {
+            self.scope.registry = Some((base, false));
+        } else if let (Some((base, false)), Some(tag)) = (&self.scope.registry, field("tag"))
+            && object.contains_key("match")
+        {
+            self.scope.hub = Some((base.clone(), tag));
+        }
     }
 
     /// An image with the registry that `global` names, if it has none.

@@ -138,7 +138,7 @@ impl Walker<'_> {
             _ => outer,
         };
         let written = mention.written.as_str();
-        if not_images::is_picture(written) {
+        if not_images::is_picture(written) || not_images::is_machine_image(written) {
             return;
         }
         let reference = mention.reference.clone();
@@ -180,8 +180,11 @@ impl Walker<'_> {
 
     /// What the host of a reference says about whether it is an image.
     fn evidence(&self, mention: &Mention, outer: &KeyOf<'_>) -> HostEvidence {
+        // Without the `library/` that a single word gets: `80:80` maps a port.
+        let name = mention.written.split([':', '@']).next().unwrap_or_default();
         let path = mention.reference.repository().path();
-        if !path.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        let has_letter = |text: &str| text.bytes().any(|byte| byte.is_ascii_lowercase());
+        if !has_letter(path) || !mention.has_registry && !has_letter(name) {
             return HostEvidence::NotRegistry;
         }
         if !mention.has_registry {
@@ -196,7 +199,12 @@ impl Walker<'_> {
     fn is_short_image(&self, mention: &Mention, is_text: bool, key: &KeyOf<'_>) -> bool {
         let is_other = key.meaning == KeyMeaning::Other
             || key.meaning == KeyMeaning::AboutImage && !keys::is_picture(key.key);
+        let name = mention.written.split([':', '@']).next().unwrap_or_default();
+        // `[[runners.kubernetes.services]]` of GitLab: `name = "postgres:15"`
+        let is_named =
+            mention.is_whole && mention.key.as_deref() == Some("name") && not_images::is_official(name);
         mention.is_pulled
+            || is_named
             || mention.written.contains('/')
                 && (mention.is_whole || is_text)
                 && is_other
@@ -227,6 +235,14 @@ impl Walker<'_> {
                 return self.note_not_taken(written, "no tag is set next to it", true);
             }
             KeyMeaning::Other if mention.has_registry && hosts::is_on_image_registry(written) => {
+                return self.note_not_taken(written, "it has no tag", true);
+            }
+            // `trivy.dbRepository`: the program adds the tag. What is only called `repository` is read with its neighbors.
+            KeyMeaning::Part(Part::Repository)
+                if !keys::stem(key.key).is_empty()
+                    && mention.has_registry
+                    && hosts::is_on_image_registry(written) =>
+            {
                 return self.note_not_taken(written, "it has no tag", true);
             }
             _ => return,

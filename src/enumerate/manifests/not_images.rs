@@ -142,6 +142,11 @@ pub(super) fn is_picture(written: &str) -> bool {
     PICTURE_ENDINGS.iter().any(|ending| lower.ends_with(ending)) && !super::objects::has_version(written)
 }
 
+/// Whether a value names an image of a virtual machine, as Google's API writes it: `projects/acme/global/images/ubuntu`.
+pub(super) fn is_machine_image(written: &str) -> bool {
+    written.starts_with("projects/") && written.contains("/global/images/")
+}
+
 /// The host of a name that is nothing but one: `registry.k8s.io:3.5.10` has a tag, but no path.
 pub(super) fn bare_host(written: &str) -> Option<&str> {
     let host = written.split([':', '@']).next().unwrap_or(written);

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::oci::Reference;
 
-use super::hosts;
+use super::{hosts, not_images};
 
 /// An image put together from several fields of one object.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,8 +46,13 @@ fn from_image_name(field: &impl Fn(&str) -> Option<String>) -> Option<Composed> 
     let image = field("image").filter(|image| !has_version(image))?;
     let parents: Vec<String> =
         ["registry", "hub", "repository"].iter().filter_map(|key| field(key)).collect();
+    // Argo CD's operator and k0s write `image` and `version`; any other version (`version: v1`) is not the image's.
+    let is_its_own = |version: &String| {
+        !parents.is_empty()
+            || image.contains('/') && (not_images::is_release(version) || version.starts_with("sha256:"))
+    };
+    let version = field("version").filter(is_its_own);
     let name = parents.iter().rev().fold(image, |name, parent| below(parent, &name));
-    let version = field("version").filter(|_| !parents.is_empty());
     let tag = field("tag").or_else(|| field("imageTag")).or_else(|| field("imageVersion")).or(version);
     join(&name, tag, digest(field)).map(|written| Composed { key: Some("image"), written })
 }
@@ -175,6 +180,8 @@ mod tests {
                 "nvcr.io/nvidia/driver:5",
             ),
             (json!({"image": "quay.io/a/b", "tag": "1"}), false, "quay.io/a/b:1"),
+            (json!({"image": "quay.io/a/b", "version": "v1.2"}), false, "quay.io/a/b:v1.2"),
+            (json!({"image": "quay.io/a/b", "version": "sha256:00"}), false, "quay.io/a/b@sha256:00"),
             (json!({"baseImage": "quay.io/p/p", "version": "v2"}), false, "quay.io/p/p:v2"),
             (
                 json!({"baseImage": "quay.io/p/p", "version": "v2", "sha": hex}),

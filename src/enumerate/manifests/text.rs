@@ -12,11 +12,13 @@ use super::{
 };
 
 /// The programs that pull images, and their commands that take one.
-const CONTAINER_TOOLS: [&str; 7] = ["docker", "podman", "nerdctl", "crictl", "buildah", "ctr", "FROM"];
-const PULLS: [&str; 5] = ["pull", "run", "create", "from", "FROM"];
+const CONTAINER_TOOLS: [&str; 9] =
+    ["docker", "podman", "nerdctl", "crictl", "buildah", "ctr", "FROM", "kubectl", "oc"];
+/// `image` is that of `kubectl set image`.
+const PULLS: [&str; 6] = ["pull", "run", "create", "from", "FROM", "image"];
 
-/// How the tools of containers write a transport; any other scheme begins a URL.
-const TRANSPORTS: [&str; 3] = ["docker://", "docker-pullable://", "docker-image://"];
+/// How the tools of containers and Kubewarden write a transport; any other scheme begins a URL.
+const TRANSPORTS: [&str; 4] = ["docker://", "docker-pullable://", "docker-image://", "registry://"];
 
 /// A piece of text that reads as an image reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +114,7 @@ pub(super) fn without_secrets(text: &str) -> String {
 
 fn without_comment(line: &str) -> &str {
     let trimmed = line.trim_start();
-    if trimmed.starts_with('#') || trimmed.starts_with("//") || trimmed.starts_with(';') {
+    if trimmed.starts_with(['#', ';']) || trimmed.starts_with("//") || trimmed.starts_with("! ") {
         return "";
     }
     line.find(" #").map_or(line, |comment| line.get(..comment).unwrap_or(line))

@@ -20,7 +20,15 @@ pub(super) fn read(base: &request::Base, events: &dyn EventSink) -> Result<Base,
         Failure { message, ..failure }
     };
     let (lock, id) = if is_json(path) {
-        let read = |error: LockError| named(error.failure());
+        let read = |error: LockError| {
+            let failure = named(error.failure());
+            let is_other = matches!(error, LockError::NotALock(..));
+            if is_other {
+                failure.with_hint("pass a lock, a bundle or a receipt of an import")
+            } else {
+                failure
+            }
+        };
         let bytes = Lock::read_bytes(path).map_err(read)?;
         if let Some(signed) = &base.signed {
             signing::check_file(signed, path, &bytes).map_err(named)?;
@@ -118,5 +126,13 @@ mod tests {
             id,
             "the digest of the file as it is"
         );
+    }
+
+    #[test]
+    fn the_hint_for_another_file_names_what_a_base_can_be_bug() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "{}").unwrap();
+        let failure = read(&base(file.path().to_owned()), &Silent).unwrap_err();
+        assert_eq!(failure.hint.as_deref(), Some("pass a lock, a bundle or a receipt of an import"));
     }
 }

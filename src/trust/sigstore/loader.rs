@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,6 +15,7 @@ use sigstore_verify::{
 
 use super::{Authority, Key};
 use crate::{
+    bounded_read::{self, MAX_SETTINGS_SIZE},
     error::{Failure, Kind},
     signing::{KeyError, public_key_der},
     trust::{
@@ -92,7 +92,7 @@ fn read(file: &Path, files: &TrustFiles, what: &str) -> Result<String, Failure> 
     if let Some(bytes) = files.read(file) {
         return Ok(String::from_utf8_lossy(bytes).into_owned());
     }
-    fs::read_to_string(file).map_err(|error| {
+    bounded_read::read_text(file, MAX_SETTINGS_SIZE).map_err(|error| {
         let failure = Failure::from_error(Kind::Input, &error);
         Failure {
             causes: vec![failure.message],

@@ -150,7 +150,8 @@ async fn a_bare_name_means_the_repository_even_if_a_folder_has_that_name() {
             .starts_with("helm pull failed (exit status: 1): chart \"tests\" version \"9.9.9\" not found"),
         "{failure}"
     );
-    assert!(failure.hint.unwrap().contains("--rendered"));
+    let hint = failure.hint.unwrap();
+    assert!(hint.contains("--chart ./tests") && hint.contains("--rendered"), "{hint}");
 }
 
 #[tokio::test]

@@ -21,7 +21,10 @@ use super::{
     environment::Environment,
     helper::Helpers,
 };
-use crate::atomic_file::{AtomicFile, Name, Readers, folder_of};
+use crate::{
+    atomic_file::{AtomicFile, Name, Readers, folder_of},
+    bounded_read::{self, MAX_SETTINGS_SIZE},
+};
 
 /// Fields of an entry that a new login replaces. The others, such as `email`, stay.
 const SECRETS: [&str; 5] = ["auth", "username", "password", "identitytoken", "registrytoken"];
@@ -113,7 +116,7 @@ impl LoginFile {
 
     /// The file's object; an empty one if the file is empty or does not exist.
     fn read(&self) -> Result<Map<String, Value>, CredentialError> {
-        let text = match fs::read_to_string(&self.path) {
+        let text = match bounded_read::read_text(&self.path, MAX_SETTINGS_SIZE) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
             Err(error) => {

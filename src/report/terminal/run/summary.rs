@@ -52,11 +52,16 @@ fn request_lines(there: &RegistryRequests, width: Option<usize>) -> Vec<String> 
     lines
 }
 
-/// In a narrow terminal, what follows the first colon gets a line of its own.
+/// In a narrow terminal, what follows the first colon gets a line of its own, and so does what follows a semicolon if that
+/// line is still too wide.
 fn broken(summary: String, width: Option<usize>) -> String {
-    let is_too_wide = width.is_some_and(|width| measure_text_width(&summary) > width);
+    let is_too_wide = |line: &str| width.is_some_and(|width| measure_text_width(line) > width);
     match summary.split_once(": ") {
-        Some((before, after)) if is_too_wide => format!("{before}:\n  {after}"),
+        Some((before, after)) if is_too_wide(&summary) => {
+            let line = format!("  {after}");
+            let line = if is_too_wide(&line) { line.replace("; ", ";\n  ") } else { line };
+            format!("{before}:\n{line}")
+        }
         _ => summary,
     }
 }

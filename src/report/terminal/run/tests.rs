@@ -86,7 +86,8 @@ fn every_image_is_one_line_at_eighty_columns() {
     nginx:1.29.4-alpine3.23-slim: platforms linux/amd64
 
     2 images planned:
-      1.3 GiB to copy, 3.0 MiB to mount, 61.0 MiB already present; nothing was written
+      1.3 GiB to copy, 3.0 MiB to mount, 61.0 MiB already present;
+      nothing was written
     "#);
     let level = Some("blobs".to_owned());
     assert_snapshot!(shown(RunOutcome { level, destination: root, ..verified() }, Some(80)), @r#"

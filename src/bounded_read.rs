@@ -1,0 +1,52 @@
+//! Reads whole files that have a size limit: a path may name a device or a pipe that never ends.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
+
+/// The largest key, certificate, policy or list of users, in bytes.
+pub(crate) const MAX_SETTINGS_SIZE: u64 = 16 * 1024 * 1024;
+
+/// Reads a file of at most `max_size` bytes, a multiple of 1 MiB; a larger one is an error.
+pub(crate) fn read(path: &Path, max_size: u64) -> io::Result<Vec<u8>> {
+    read_file(File::open(path)?, max_size)
+}
+
+/// The same, for a file that is open.
+pub(crate) fn read_file(file: File, max_size: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(max_size + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_size {
+        return Err(io::Error::other(format!("it is larger than {} MiB", max_size / 1024 / 1024)));
+    }
+    Ok(bytes)
+}
+
+/// Reads a file of at most `max_size` bytes as text.
+pub(crate) fn read_text(path: &Path, max_size: u64) -> io::Result<String> {
+    let text = String::from_utf8(read(path, max_size)?);
+    text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_never_ends_is_refused_bug() {
+        let error = read(Path::new("/dev/zero"), MAX_SETTINGS_SIZE).unwrap_err();
+        assert_eq!(error.to_string(), "it is larger than 16 MiB");
+        assert!(read_text(Path::new("/dev/zero"), MAX_SETTINGS_SIZE).is_err());
+    }
+
+    #[test]
+    fn a_file_of_the_largest_size_is_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1024 * 1024).unwrap();
+        assert_eq!(read(file.path(), 1024 * 1024).unwrap().len(), 1024 * 1024);
+        file.as_file().set_len(1024 * 1024 + 1).unwrap();
+        assert!(read(file.path(), 1024 * 1024).is_err());
+    }
+}
