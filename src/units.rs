@@ -1,8 +1,9 @@
 //! Quantities as people read them: bytes in binary units, rates, counts and durations.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
+use jiff::Timestamp;
 
 /// A count of bytes with one decimal: `0 B`, `1023 B`, `1.0 KiB`, `146.0 MiB`. At most nine characters below 1 EiB, so
 /// that columns line up.
@@ -89,31 +90,14 @@ fn long(seconds: u64) -> String {
 
 /// The time in UTC as RFC 3339 writes it, in seconds or milliseconds.
 pub(crate) fn timestamp(time: SystemTime, milliseconds: bool) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let fraction = if milliseconds { format!(".{:03}", since.subsec_millis()) } else { String::new() };
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
-}
-
-/// Year, month and day of a day since 1970, in the Gregorian calendar. Counts from March, so that a leap day is the last
-/// day of its year.
-fn date(days: u64) -> (u64, u64, u64) {
-    const DAYS_PER_ERA: u64 = 146_097;
-    const DAYS_BEFORE_1970: u64 = 719_468;
-    let days = days + DAYS_BEFORE_1970;
-    let (era, day_of_era) = (days / DAYS_PER_ERA, days % DAYS_PER_ERA);
-    let year = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year + next_year, month, day)
+    let time = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
+    if milliseconds { format!("{time:.3}") } else { format!("{time:.0}") }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -130,6 +114,8 @@ mod tests {
         ] {
             assert_eq!(timestamp(UNIX_EPOCH + Duration::from_secs(seconds), false), expected);
         }
+        let time = UNIX_EPOCH + Duration::from_micros(1_764_194_703_004_900);
+        assert_eq!(timestamp(time, true), "2025-11-26T22:05:03.004Z");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 
 use super::{BlobStream, Cause, Error, Location, Source};
-use crate::oci::{Descriptor, Hasher, Repository, verified::Verifier};
+use crate::oci::{Descriptor, Hasher, Repository, verified::DigestVerifier};
 
 /// The hash of a blob's first `offset` bytes.
 #[derive(Debug, Clone)]
@@ -113,7 +113,7 @@ pub type OnProgress = Box<dyn Fn(u64) + Send + Sync>;
 pub struct VerifiedBody {
     // `http_body` users want `Sync`, which streams are not; `get_mut` on the mutex never locks.
     stream: Mutex<BlobStream>,
-    verifier: Option<Verifier>,
+    verifier: Option<DigestVerifier>,
     /// Bytes of the stream that the receiver already has.
     skip: u64,
     remaining: u64,
@@ -144,7 +144,7 @@ impl VerifiedBody {
         let watch = Watch { passed: AtomicU64::new(received), ..Watch::default() };
         Self {
             stream: Mutex::new(stream),
-            verifier: Some(Verifier::resumed(blob, offset, hasher)),
+            verifier: Some(DigestVerifier::resumed(blob, offset, hasher)),
             skip: received.saturating_sub(offset),
             remaining: blob.size.saturating_sub(received),
             snapshot_every,
@@ -232,7 +232,7 @@ impl VerifiedBody {
 
     /// At the end of the source: returns the last piece if everything matches.
     fn complete(&mut self) -> Result<Option<Bytes>, Error> {
-        match self.verifier.take().map(Verifier::finish) {
+        match self.verifier.take().map(DigestVerifier::finish) {
             None => Ok(None),
             Some(Ok(last)) => Ok(last),
             Some(Err(mismatch)) => Err(self.fail_with(mismatch)),

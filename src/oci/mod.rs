@@ -33,5 +33,5 @@ pub use self::{
     platform::{Platform, PlatformError},
     reference::{Reference, ReferenceError, Repository, Target},
     sizes::Sizes,
-    verified::{Mismatch, Verifier},
+    verified::{DigestVerifier, Mismatch},
 };

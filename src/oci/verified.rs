@@ -38,7 +38,7 @@ pub enum Mismatch {
 
 /// Verifies one blob as it streams. Memory: the hash state and one piece.
 #[derive(Debug)]
-pub struct Verifier {
+pub struct DigestVerifier {
     digest: Digest,
     size: u64,
     seen: u64,
@@ -46,7 +46,7 @@ pub struct Verifier {
     held: Option<Bytes>,
 }
 
-impl Verifier {
+impl DigestVerifier {
     /// Verifies against `expected`.
     #[must_use]
     pub fn new(expected: &Descriptor) -> Self {
@@ -115,7 +115,7 @@ mod tests {
 
     /// The bytes that a consumer receives, and the result.
     fn stream(expected: &Descriptor, pieces: &[Vec<u8>]) -> (Vec<u8>, Result<(), Mismatch>) {
-        let mut verifier = Verifier::new(expected);
+        let mut verifier = DigestVerifier::new(expected);
         let mut received = Vec::new();
         for piece in pieces {
             match verifier.push(Bytes::copy_from_slice(piece)) {
@@ -167,19 +167,19 @@ mod tests {
 
     #[test]
     fn counts_what_it_has_hashed() {
-        let mut verifier = Verifier::new(&descriptor_of(b"three"));
+        let mut verifier = DigestVerifier::new(&descriptor_of(b"three"));
         assert_eq!(verifier.seen(), 0);
         verifier.push(Bytes::from_static(b"thr")).unwrap();
         assert_eq!(verifier.seen(), 3);
-        assert_eq!(Verifier::resumed(&descriptor_of(b"three"), 3, verifier.hasher().clone()).seen(), 3);
+        assert_eq!(DigestVerifier::resumed(&descriptor_of(b"three"), 3, verifier.hasher().clone()).seen(), 3);
     }
 
     #[test]
     fn a_resumed_blob_is_verified_with_the_bytes_before_it() {
-        let mut first = Verifier::new(&descriptor_of(b"three"));
+        let mut first = DigestVerifier::new(&descriptor_of(b"three"));
         first.push(Bytes::from_static(b"thr")).unwrap();
         for (rest, is_correct) in [("ee", true), ("EE", false)] {
-            let mut resumed = Verifier::resumed(&descriptor_of(b"three"), 3, first.hasher().clone());
+            let mut resumed = DigestVerifier::resumed(&descriptor_of(b"three"), 3, first.hasher().clone());
             resumed.push(Bytes::from_static(rest.as_bytes())).unwrap();
             assert_eq!(resumed.finish().is_ok(), is_correct, "{rest}");
         }

@@ -1,6 +1,6 @@
 //! Failures with the same cause, so that one cause is reported once however many images it affects.
 //!
-//! A [`Cause`] is what remains of a failure without the names of its image, digests, upload IDs and times. Failures with
+//! A [`CauseKey`] is what remains of a failure without the names of its image, digests, upload IDs and times. Failures with
 //! an equal cause share one message, in which [`general`] writes `REGISTRY/IMAGE` for the names that differ.
 
 use std::borrow::Cow;
@@ -20,14 +20,14 @@ const MIN_ID_LENGTH: usize = 24;
 
 /// A failure without what differs from image to image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Cause {
+pub(super) struct CauseKey {
     kind: Kind,
     /// `(source)` or `(destination)`, if the message names a side.
     side: Option<&'static str>,
     texts: Vec<String>,
 }
 
-impl Cause {
+impl CauseKey {
     /// The cause of a failure that concerns no image in particular.
     pub(super) fn of(failure: &Failure) -> Self {
         Self::without(failure, &[])
@@ -244,9 +244,9 @@ mod tests {
         (ImageOutcome { source: source.parse().unwrap(), destination, ..samples::failed() }, failure)
     }
 
-    fn cause(number: usize, seconds: u64, cause: EndpointCause) -> Cause {
+    fn cause(number: usize, seconds: u64, cause: EndpointCause) -> CauseKey {
         let (image, failure) = failed(number, seconds, cause);
-        Cause::of_image(&image, &failure)
+        CauseKey::of_image(&image, &failure)
     }
 
     #[test]
@@ -263,7 +263,7 @@ mod tests {
             causes: vec![cause.to_owned()],
             ..Failure::new(Kind::Image, message)
         };
-        let same = |one: &Failure, other: &Failure| Cause::of(one) == Cause::of(other);
+        let same = |one: &Failure, other: &Failure| CauseKey::of(one) == CauseKey::of(other);
         let reason = "the registry answered 500";
         let one = failure("cannot read manifest a.example/x:1 (source)", reason);
         let blob = format!("cannot read blob a.example/y@sha256:{} (source)", "0".repeat(64));
@@ -289,7 +289,7 @@ mod tests {
         let of = |number: usize, id: char| {
             let (image, mut failure) = failed(number, 1, EndpointCause::NoSuchBlob);
             failure.causes = vec![message(number, id)];
-            Cause::of_image(&image, &failure)
+            CauseKey::of_image(&image, &failure)
         };
         assert_eq!(of(1, 'a'), of(17, 'e'));
     }
@@ -303,10 +303,10 @@ mod tests {
         let denied = "https://a.example denied pull access to a.example/x with --to-username";
         let words = format!("{denied}: authentication required (Name=x, Action=pull)");
         let kind = Kind::Authentication;
-        assert_eq!(Cause::of(&failure(kind, denied)), Cause::of(&failure(kind, &words)));
+        assert_eq!(CauseKey::of(&failure(kind, denied)), CauseKey::of(&failure(kind, &words)));
         let answered =
             |status: &str| failure(Kind::Image, &format!("the registry answered {status}: request 17"));
-        assert_ne!(Cause::of(&answered("500 UNKNOWN")), Cause::of(&answered("503 UNAVAILABLE")));
+        assert_ne!(CauseKey::of(&answered("500 UNKNOWN")), CauseKey::of(&answered("503 UNAVAILABLE")));
     }
 
     #[test]
@@ -315,14 +315,14 @@ mod tests {
             causes: vec![format!("its bytes hash to sha256:{}", digest.repeat(64))],
             ..Failure::new(Kind::Integrity, "cannot read blob a.example/x@sha256:1 (source)")
         };
-        assert_ne!(Cause::of(&failure("a")), Cause::of(&failure("b")));
+        assert_ne!(CauseKey::of(&failure("a")), CauseKey::of(&failure("b")));
     }
 
     #[test]
     fn warnings_about_images_with_different_tags_have_one_cause() {
         let of = |name: &str| {
             let image = samples::source(name);
-            Cause::of_warning(Some(&image), &format!("skipped: cannot read manifest {image} (source)"))
+            CauseKey::of_warning(Some(&image), &format!("skipped: cannot read manifest {image} (source)"))
         };
         assert_eq!(of("a:1"), of("b:2"));
         assert_eq!(

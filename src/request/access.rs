@@ -18,7 +18,7 @@ use super::{
     Destinations, Login, Password, RegistrySettings,
     network::{self, NamedHost},
     registries::LicenseFrom,
-    setting::{Origin, Setting},
+    setting::{Setting, SettingOrigin},
     usage,
 };
 use crate::{
@@ -276,7 +276,7 @@ fn license_from(from: &LicenseFrom) -> Result<License, Failure> {
 pub(super) fn read_license(typed: &str) -> Result<SecretString, Failure> {
     let from = match typed {
         "-" => LicenseFrom::Stdin,
-        path => LicenseFrom::File(Setting::new(path.to_owned(), Origin::Flag)),
+        path => LicenseFrom::File(Setting::new(path.to_owned(), SettingOrigin::Flag)),
     };
     Ok(license_from(&from)?.password().clone())
 }

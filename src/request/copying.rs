@@ -7,7 +7,7 @@ use super::{
     ReferrerSettings, RegistrySettings, RequiredSignatures, ShardSettings, Stdin, check_stdin,
     destination::roots,
     selection::{chart_name, chart_options, selection},
-    setting::{Origin, Setting, variable},
+    setting::{Setting, SettingOrigin, variable},
     usage,
 };
 use crate::{
@@ -181,7 +181,7 @@ impl Verify {
         let to = if args.to.is_empty() {
             variable(names::TO).map(|to| Setting::new(vec![to.value], to.origin))
         } else {
-            Some(Setting::new(args.to.clone(), Origin::Flag))
+            Some(Setting::new(args.to.clone(), SettingOrigin::Flag))
         };
         let named = to.as_ref().filter(|_| args.login.to_username.is_some());
         let named = named.map(|to| roots(&to.value)).transpose()?;

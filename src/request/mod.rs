@@ -51,7 +51,7 @@ pub(crate) use self::{
     registries::{LicenseFrom, RegistrySettings},
     repair_command::repair,
     selection::{ImagesFrom, LockedChart},
-    setting::{Origin, Setting},
+    setting::{Setting, SettingOrigin},
     shard::ShardSettings,
     signing::{RequiredSignature, SigningKey},
     trust::RequiredSignatures,

@@ -9,7 +9,7 @@ use clap::{
     parser::ValueSource,
 };
 
-use super::{Origin, setting::variable};
+use super::{SettingOrigin, setting::variable};
 use crate::cli::variable as names;
 
 /// The variables that clap does not read, by the argument that they stand for.
@@ -26,7 +26,7 @@ const READ_HERE: [(&str, &str); 8] = [
 
 /// The origin of every setting that is not a default, by the name of its flag.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Origins(BTreeMap<String, Origin>);
+pub(crate) struct Origins(BTreeMap<String, SettingOrigin>);
 
 impl Origins {
     /// Reads them from the matches of a command line.
@@ -44,14 +44,14 @@ impl Origins {
 
     /// Whether a flag was typed, rather than set by a variable.
     pub(super) fn is_typed(&self, flag: &str) -> bool {
-        self.0.get(flag) == Some(&Origin::Flag)
+        self.0.get(flag) == Some(&SettingOrigin::Flag)
     }
 
     /// The settings that variables decide, for example `--jobs (THORAS_MIRROR_JOBS)`. Never their values.
     pub(crate) fn set_by_environment(&self) -> Option<String> {
         let named = self.0.iter().filter_map(|(flag, origin)| match origin {
-            Origin::Variable(name) => Some(format!("{flag} ({name})")),
-            Origin::Flag => None,
+            SettingOrigin::Variable(name) => Some(format!("{flag} ({name})")),
+            SettingOrigin::Flag => None,
         });
         Some(named.collect::<Vec<_>>().join(", ")).filter(|named| !named.is_empty())
     }
@@ -80,19 +80,19 @@ fn arguments(command: &Command) -> Vec<&Arg> {
     command.get_arguments().chain(command.get_subcommands().flat_map(arguments)).collect()
 }
 
-fn origin(arg: &Arg, matches: &ArgMatches) -> Option<Origin> {
+fn origin(arg: &Arg, matches: &ArgMatches) -> Option<SettingOrigin> {
     let id = arg.get_id().as_str();
     match matches.value_source(id) {
-        Some(ValueSource::CommandLine) => return Some(Origin::Flag),
+        Some(ValueSource::CommandLine) => return Some(SettingOrigin::Flag),
         Some(ValueSource::EnvVariable) => {
             let name = arg.get_env()?.to_str()?;
-            return Some(Origin::Variable(name.to_owned()));
+            return Some(SettingOrigin::Variable(name.to_owned()));
         }
         _ => {}
     }
     let read_here = READ_HERE.iter().filter(|(other, _)| *other == id);
     let set = read_here.map(|(_, name)| *name).find(|name| variable(name).is_some());
-    set.map(|name| Origin::Variable(name.to_owned()))
+    set.map(|name| SettingOrigin::Variable(name.to_owned()))
 }
 
 /// The name of a flag on the command line.
@@ -113,8 +113,8 @@ mod tests {
     #[test]
     fn a_typed_flag_is_distinguished_from_a_default() {
         let found = origins(&["bundle", "export", "-o", "x.tar", "--jobs", "3"]);
-        assert_eq!(found.0["--jobs"], Origin::Flag);
-        assert_eq!(found.0["--output"], Origin::Flag);
+        assert_eq!(found.0["--jobs"], SettingOrigin::Flag);
+        assert_eq!(found.0["--output"], SettingOrigin::Flag);
         assert!(!found.0.contains_key("--format"));
         assert_eq!(found.set_by_environment(), None);
     }

@@ -5,7 +5,7 @@ use std::{num::NonZeroU64, path::PathBuf, time::Duration};
 use secrecy::SecretString;
 
 use super::{
-    setting::{Origin, Setting, variable},
+    setting::{Setting, SettingOrigin, variable},
     usage,
 };
 use crate::{
@@ -94,7 +94,7 @@ impl RegistrySettings {
     /// Whether the command line names the license or its registry. A variable may be set for other commands.
     pub(super) fn is_license_typed(&self) -> bool {
         let from_flag = match &self.license {
-            Some(LicenseFrom::File(file)) => file.origin == Origin::Flag,
+            Some(LicenseFrom::File(file)) => file.origin == SettingOrigin::Flag,
             Some(LicenseFrom::Stdin) => true,
             Some(LicenseFrom::Variable(_)) | None => false,
         };
@@ -106,7 +106,7 @@ impl RegistrySettings {
 fn license(typed: Option<String>) -> Option<LicenseFrom> {
     match typed {
         Some(typed) if typed == "-" => Some(LicenseFrom::Stdin),
-        Some(typed) => Some(LicenseFrom::File(Setting::new(typed, Origin::Flag))),
+        Some(typed) => Some(LicenseFrom::File(Setting::new(typed, SettingOrigin::Flag))),
         None => {
             let content = variable(names::LICENSE).map(|content| LicenseFrom::Variable(content.value.into()));
             content.or_else(|| variable(names::LICENSE_FILE).map(LicenseFrom::File))

@@ -11,7 +11,7 @@ use url::Url;
 use super::{
     CopySettings, Destination, Destinations, ImagesFrom, LicenseFrom, LockedChart, Login, NamingRule,
     Password, Platforms, ReferrerSettings, RegistrySettings, RequiredSignatures, ShardSettings, Sync,
-    setting::{Origin, Setting},
+    setting::{Setting, SettingOrigin},
 };
 use crate::{
     confirm::CheckLevel,
@@ -173,7 +173,7 @@ impl Words {
         } = settings;
         match license {
             Some(LicenseFrom::Stdin) => self.flag("--license", ["-"]),
-            Some(LicenseFrom::File(Setting { value, origin: Origin::Flag })) => {
+            Some(LicenseFrom::File(Setting { value, origin: SettingOrigin::Flag })) => {
                 self.flag("--license", [value]);
             }
             // The variable is set in the user's shell; its value may be secret.

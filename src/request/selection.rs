@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 
 use super::{
-    setting::{Origin, Setting, flag_or_variable, flags_or_variable},
+    setting::{Setting, SettingOrigin, flag_or_variable, flags_or_variable},
     usage,
 };
 use crate::{
@@ -60,7 +60,7 @@ impl ImagesFrom {
             let options = chart_options(args);
             return Ok(Self::Lock { chart: Some(Box::new(LockedChart { name, version, options })) });
         }
-        if name.is_some_and(|chart| chart.origin == Origin::Flag) {
+        if name.is_some_and(|chart| chart.origin == SettingOrigin::Flag) {
             return Err(usage("--locked cannot be used with --chart")
                 .with_hint("the lock names the images; --chart is only needed for --with-chart"));
         }

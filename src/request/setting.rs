@@ -5,7 +5,7 @@ use std::env;
 
 /// Where a setting came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum SettingOrigin {
     /// The command line.
     Flag,
     /// An environment variable.
@@ -16,11 +16,11 @@ pub(crate) enum Origin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting<T> {
     pub(crate) value: T,
-    pub(crate) origin: Origin,
+    pub(crate) origin: SettingOrigin,
 }
 
 impl<T> Setting<T> {
-    pub(crate) const fn new(value: T, origin: Origin) -> Self {
+    pub(crate) const fn new(value: T, origin: SettingOrigin) -> Self {
         Self { value, origin }
     }
 }
@@ -28,12 +28,12 @@ impl<T> Setting<T> {
 /// The value of an environment variable; an empty value counts as unset.
 pub(super) fn variable(name: &str) -> Option<Setting<String>> {
     let value = env::var(name).ok().filter(|value| !value.is_empty())?;
-    Some(Setting::new(value, Origin::Variable(name.to_owned())))
+    Some(Setting::new(value, SettingOrigin::Variable(name.to_owned())))
 }
 
 /// The flag's value, else that of the variable.
 pub(super) fn flag_or_variable(typed: Option<String>, name: &str) -> Option<Setting<String>> {
-    typed.map(|value| Setting::new(value, Origin::Flag)).or_else(|| variable(name))
+    typed.map(|value| Setting::new(value, SettingOrigin::Flag)).or_else(|| variable(name))
 }
 
 /// The flag's values, else those in the variable, separated by commas.

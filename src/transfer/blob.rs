@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::{
     endpoint::{BlobSink, BlobStream, Destination, Error, Location, Source, VerifiedBody},
     event::{BlobOutcome, Event, EventSink},
-    oci::{Descriptor, Mapping, Repository, verified::Verifier},
+    oci::{Descriptor, Mapping, Repository, verified::DigestVerifier},
 };
 
 /// The transfer of one blob.
@@ -106,5 +106,5 @@ pub(super) fn check_if_empty(blob: &Descriptor, location: impl FnOnce() -> Locat
     if blob.size > 0 {
         return Ok(());
     }
-    Verifier::new(blob).finish().map(drop).map_err(|mismatch| location().error(mismatch))
+    DigestVerifier::new(blob).finish().map(drop).map_err(|mismatch| location().error(mismatch))
 }

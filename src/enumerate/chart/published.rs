@@ -19,7 +19,7 @@ use crate::{
         chart::{HELM_CONFIG, HELM_CONTENT, tag_of},
         manifest::Contents,
         reference::{ReferenceError, normalize_registry},
-        verified::Verifier,
+        verified::DigestVerifier,
     },
     problem::Side,
 };
@@ -174,7 +174,7 @@ impl Published {
         let failed =
             |mismatch| source.blob_location(&self.repository, &layer.digest).error(Cause::Mismatch(mismatch));
         let mut stream = source.open_blob(&self.repository, layer, 0).await?;
-        let (mut verifier, mut package) = (Verifier::new(layer), Vec::new());
+        let (mut verifier, mut package) = (DigestVerifier::new(layer), Vec::new());
         while let Some(piece) = stream.next().await {
             package.extend(verifier.push(piece?).map_err(failed)?.into_iter().flatten());
         }

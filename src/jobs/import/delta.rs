@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{Job, OpenDestination, parts::Affected, plan::Plan};
+use super::{Job, OpenDestination, parts::Affected, plan::ImportPlan};
 use crate::{
     endpoint::{Error, Meaning, Source, bundle::Bundle, known_blobs::KnownBlobs},
     error::{Failure, Kind},
@@ -30,7 +30,7 @@ impl Job<'_> {
     pub(super) async fn base(
         &self,
         bundle: &Bundle,
-        plan: &mut Plan,
+        plan: &mut ImportPlan,
         destination: &OpenDestination<'_>,
     ) -> Result<BaseBlobs, Failure> {
         let Some(base) = bundle.head().lock.as_ref().and_then(|lock| lock.base.as_ref()) else {
@@ -80,7 +80,12 @@ impl OpenDestination<'_> {
     /// The repository itself, and those that the base names: unchanged if they are below the destination, else under
     /// their mirrored names. The bundle names the base's repositories, so it must not choose among everything that the
     /// importer may read.
-    fn candidates(&self, repositories: &[String], repository: &Repository, plan: &Plan) -> Vec<Repository> {
+    fn candidates(
+        &self,
+        repositories: &[String],
+        repository: &Repository,
+        plan: &ImportPlan,
+    ) -> Vec<Repository> {
         let root = &self.settings.root;
         let namer = plan.placement.namer(root.clone());
         let mut candidates = vec![repository.clone()];
@@ -119,7 +124,7 @@ impl OpenDestination<'_> {
 }
 
 /// Every left-out blob with each repository that needs it.
-fn needed(bundle: &Bundle, plan: &Plan) -> BTreeSet<(Digest, u64, Repository)> {
+fn needed(bundle: &Bundle, plan: &ImportPlan) -> BTreeSet<(Digest, u64, Repository)> {
     let left_out = bundle.head().absent();
     let mut needed = BTreeSet::new();
     for (image, mapping) in plan.images.iter().zip(&plan.mappings) {

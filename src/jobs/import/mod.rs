@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{parts::Affected, plan::Plan};
+use self::{parts::Affected, plan::ImportPlan};
 use super::{
     names::{earlier, warn_of_unused_prefix},
     open_bundle::{expect_id, open},
@@ -93,7 +93,7 @@ struct OpenDestination<'a> {
 
 /// The import to one destination.
 struct Imported {
-    plan: Plan,
+    plan: ImportPlan,
     images: Vec<Mirrored>,
     time: Duration,
     extra_reads: ExtraReads,
@@ -101,7 +101,7 @@ struct Imported {
 
 /// What is to be imported to one destination.
 struct Planned {
-    plan: Plan,
+    plan: ImportPlan,
     /// Blobs that the destination has although the bundle does not.
     present: Arc<KnownBlobs>,
     /// Images that cannot be imported.
@@ -124,7 +124,7 @@ impl<'a> Job<'a> {
     fn copied(self, imported: Vec<Imported>, started: Instant) -> Result<Copied<'a>, Failure> {
         let Import { lock, destinations, registries, copy, strict, .. } = self.request;
         let first = imported.first().ok_or_else(no_destination)?;
-        let Plan { id, excluded, chart, options, .. } = &first.plan;
+        let ImportPlan { id, excluded, chart, options, .. } = &first.plan;
         let (id, excluded, chart) = (id.clone(), excluded.clone(), chart.clone());
         let (platforms, foreign_layers) = (options.platforms.clone(), options.foreign_layers);
         // It is read again, because another run may have added a destination meanwhile. A damaged lock cannot be kept.
@@ -208,12 +208,12 @@ impl<'a> Job<'a> {
         bundle: &mut Bundle,
         earlier: Option<Lock>,
         destinations: &[OpenDestination<'_>],
-    ) -> Result<Vec<Plan>, Failure> {
+    ) -> Result<Vec<ImportPlan>, Failure> {
         expect_id(bundle, self.request.expect.as_ref())?;
         bundle.check_and_slim_lock().map_err(|error| error.failure())?;
         let bundle = &*bundle;
         let plan = |destination: &OpenDestination<'_>| {
-            Plan::new(bundle, self.request, (destination.settings, earlier.as_ref()), &*self.planning)
+            ImportPlan::new(bundle, self.request, (destination.settings, earlier.as_ref()), &*self.planning)
         };
         let plans = destinations.iter().map(plan).collect::<Result<Vec<_>, _>>()?;
         drop(earlier);
@@ -228,11 +228,11 @@ impl<'a> Job<'a> {
     }
 
     /// A receipt of another bundle is not replaced.
-    fn check_receipt(&self, plan: &Plan) -> Result<(), Failure> {
+    fn check_receipt(&self, plan: &ImportPlan) -> Result<(), Failure> {
         self.receipt.as_ref().map_or(Ok(()), |receipt| receipt.check_replaces(&plan.id))
     }
 
-    fn describe(&self, bundle: &Bundle, plan: &Plan) {
+    fn describe(&self, bundle: &Bundle, plan: &ImportPlan) {
         let path = bundle.path().display();
         self.events.emit(Event::Detail { message: format!("{path} is bundle {}", plan.id) });
         if bundle.is_from_docker() {

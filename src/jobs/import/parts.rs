@@ -1,6 +1,6 @@
 //! Missing and damaged parts of a bundle, found before any transfer: an error, or with `--keep-going` images that fail.
 
-use super::{super::open_bundle::skipped_by_the_export, names::Imported, plan::Plan};
+use super::{super::open_bundle::skipped_by_the_export, names::Imported, plan::ImportPlan};
 use crate::{
     endpoint::bundle::{Bundle, BundleError},
     error::{Failure, Kind},
@@ -26,7 +26,7 @@ pub(super) struct Affected {
     problems: Vec<Problem>,
 }
 
-impl Plan {
+impl ImportPlan {
     /// Separates the images that have problems.
     pub(super) fn split(
         &mut self,

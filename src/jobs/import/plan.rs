@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The plan of an import.
-pub(super) struct Plan {
+pub(super) struct ImportPlan {
     /// The bundle's id.
     pub(super) id: Digest,
     /// The images, one for each mapping.
@@ -40,7 +40,7 @@ pub(super) struct Plan {
     pub(super) excluded: Vec<Reference>,
 }
 
-impl Plan {
+impl ImportPlan {
     /// Makes the plan for one destination, going by the head of the bundle and the lock of an earlier run.
     pub(super) fn new(
         bundle: &Bundle,

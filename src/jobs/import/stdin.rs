@@ -6,7 +6,7 @@ use futures::future::{join, join_all};
 
 use super::{
     super::signing, Imported, Job, OpenDestination, Planned, names::Imported as ImportedImage,
-    names_in_bundle, only_here, parts::Affected, plan::Plan,
+    names_in_bundle, only_here, parts::Affected, plan::ImportPlan,
 };
 use crate::{
     endpoint::{
@@ -127,7 +127,7 @@ impl Job<'_> {
         &self,
         missing: &HashSet<&Digest>,
         bundle: &Bundle,
-        plan: &mut Plan,
+        plan: &mut ImportPlan,
     ) -> Result<Vec<Affected>, Failure> {
         let problems = |image: &ImportedImage| -> Vec<Problem> {
             let head = bundle.head();
@@ -147,7 +147,7 @@ impl Job<'_> {
 /// One destination that receives the stream.
 struct Receiver<'a> {
     destination: &'a OpenDestination<'a>,
-    plan: Plan,
+    plan: ImportPlan,
     affected: Vec<Affected>,
     /// Why nothing can be imported there.
     failure: Option<Failure>,
@@ -173,7 +173,7 @@ fn input() -> Result<tokio::fs::File, Failure> {
 }
 
 /// Each blob that is needed, with the first image that needs it.
-fn wanted(bundle: &Bundle, plan: &Plan, there: &KnownBlobs) -> WantedBlobs {
+fn wanted(bundle: &Bundle, plan: &ImportPlan, there: &KnownBlobs) -> WantedBlobs {
     let mut wanted = WantedBlobs::new();
     for (image, mapping) in plan.images.iter().zip(&plan.mappings) {
         let mapping: Arc<Mapping> = Arc::new(mapping.clone());

@@ -73,7 +73,7 @@ pub(super) async fn lighter(
 }
 
 /// What the markers showed.
-pub(super) struct Survey {
+pub(super) struct MarkerSurvey {
     /// What each place is made of, with the values that were marked.
     pub(super) patterns: Vec<Pattern>,
     /// What places are made of when a marked value changed more than its slot.
@@ -94,7 +94,7 @@ pub(super) struct Marked {
 
 impl ChartProbe<'_> {
     /// Marks these values: all at once if the chart accepts it, else in parts.
-    pub(super) async fn survey(&self, leaves: &[Leaf], among: &[usize]) -> Result<Survey, Failure> {
+    pub(super) async fn survey(&self, leaves: &[Leaf], among: &[usize]) -> Result<MarkerSurvey, Failure> {
         let mut budget = MAX_RENDERINGS;
         let mut groups = vec![among.to_vec()];
         let (mut marked, mut rejected) = (Vec::new(), Vec::new());
@@ -194,7 +194,7 @@ impl ChartProbe<'_> {
         texts
     }
 
-    fn conclude(&self, leaves: &[Leaf], marked: &[Arc<Marked>], rejected: &[usize]) -> Survey {
+    fn conclude(&self, leaves: &[Leaf], marked: &[Arc<Marked>], rejected: &[usize]) -> MarkerSurvey {
         let mut patterns = Vec::new();
         let mut alternatives = Vec::new();
         for (place, found) in self.uses.iter().enumerate() {
@@ -227,7 +227,7 @@ impl ChartProbe<'_> {
         }
         let accepted = marked.iter().flat_map(|marked| marked.leaves.iter().copied()).collect();
         let labels = marked.iter().map(|marked| marked.labels.clone()).collect();
-        Survey { patterns, alternatives, accepted, labels }
+        MarkerSurvey { patterns, alternatives, accepted, labels }
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     facts,
     leaf::{self, Leaf, split_name},
-    markers::{ChartProbe, Survey, at_once},
+    markers::{ChartProbe, MarkerSurvey, at_once},
     mirror::MirrorNames,
     path::ValuePath,
     pattern::{Assignment, slots},
@@ -61,7 +61,7 @@ pub(super) async fn relocate(
 /// Tries values.
 struct Trial<'a> {
     leaves: &'a [Leaf],
-    survey: &'a Survey,
+    survey: &'a MarkerSurvey,
     root: String,
 }
 
@@ -179,7 +179,7 @@ fn indexes(leaves: &[Leaf], which: impl Fn(&Leaf) -> bool) -> Vec<usize> {
     leaves.iter().enumerate().filter(|(_, leaf)| which(leaf)).map(|(index, _)| index).collect()
 }
 
-fn places(probe: &ChartProbe<'_>, mirror: &MirrorNames, survey: &Survey) -> Vec<RenderedReference> {
+fn places(probe: &ChartProbe<'_>, mirror: &MirrorNames, survey: &MarkerSurvey) -> Vec<RenderedReference> {
     let found = survey.patterns.iter().zip(&survey.alternatives);
     probe
         .uses

@@ -11,7 +11,7 @@ use crate::{
     oci::{Mapping, Platform, Reference, mapping::Root},
     outcome::Repair,
     pipeline::{Expectation, Unknown},
-    request::{self, LockedImages, Origin, Setting, Verify},
+    request::{self, LockedImages, Setting, SettingOrigin, Verify},
     waiver::Waivers,
 };
 
@@ -153,7 +153,7 @@ fn destinations<'a>(
 fn unknown_destination(
     lock: &Lock,
     mirror: &Root,
-    (path, origin): (&Path, &Origin),
+    (path, origin): (&Path, &SettingOrigin),
     events: &dyn EventSink,
 ) -> Result<(), Failure> {
     let known: Vec<&str> = lock.destination_names().collect();
@@ -163,12 +163,12 @@ fn unknown_destination(
         if known.is_empty() { "a bundle".to_owned() } else { known.join(", ") }
     );
     match origin {
-        Origin::Flag => Err(Failure::new(Kind::Usage, message).with_hint(format!(
+        SettingOrigin::Flag => Err(Failure::new(Kind::Usage, message).with_hint(format!(
             "`thoras-mirror sync --locked --to {mirror}` copies the images there and adds it; --against source compares \
              {mirror} with the source"
         ))),
         // The variable may be meant for other commands.
-        Origin::Variable(name) => {
+        SettingOrigin::Variable(name) => {
             warn(events, format!("{message}; ignoring {name}"));
             Ok(())
         }

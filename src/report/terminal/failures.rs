@@ -14,7 +14,7 @@ use crate::{
     },
     report::{
         Document,
-        same_cause::{Cause, general, name_in},
+        same_cause::{CauseKey, general, name_in},
         short_names::ShortNames,
         style::Palette,
     },
@@ -70,7 +70,7 @@ fn image_texts(outcome: &RunOutcome, palette: Palette) -> Vec<String> {
         if let Some(failure) = &image.failure {
             let failure = with_problems(failure, &image.problems);
             let names = (name(image), image.source.to_string());
-            Shared::add(&mut shared, Cause::of_image(image, &failure), failure, names);
+            Shared::add(&mut shared, CauseKey::of_image(image, &failure), failure, names);
         }
     }
     texts.extend(shared.iter().flat_map(|shared| shared.texts(palette)));
@@ -82,14 +82,14 @@ fn other_texts<'a>(failures: impl IntoIterator<Item = &'a Failure>, palette: Pal
     let mut shared: Vec<Shared> = Vec::new();
     for failure in failures {
         let name = name_in(&failure.message).unwrap_or_default();
-        Shared::add(&mut shared, Cause::of(failure), failure.clone(), (name.clone(), name));
+        Shared::add(&mut shared, CauseKey::of(failure), failure.clone(), (name.clone(), name));
     }
     shared.iter().flat_map(|shared| shared.texts(palette)).collect()
 }
 
 /// A failure and all images that have it.
 struct Shared {
-    cause: Cause,
+    cause: CauseKey,
     failure: Failure,
     /// Whether all images have it word for word, so that no name in it has to be replaced.
     is_verbatim: bool,
@@ -99,7 +99,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn add(all: &mut Vec<Self>, cause: Cause, failure: Failure, (name, full_name): (String, String)) {
+    fn add(all: &mut Vec<Self>, cause: CauseKey, failure: Failure, (name, full_name): (String, String)) {
         if let Some(known) = all.iter_mut().find(|known| known.cause == cause) {
             known.is_verbatim &= known.failure == failure;
             known.names.push(name);

@@ -127,7 +127,7 @@ async fn shards_with_other_options_are_refused() {
     fleet.shard("0/2").run().await.expect_success();
     fleet.sync(&["--shard", "1/2", "--platform", "linux/amd64"]).run().await.expect_success();
     let outcome = fleet.merge(&[]).run().await.expect_code(3);
-    assert!(outcome.stderr.contains("shard 1 has another list of platforms than shard 0"), "{outcome}");
+    assert!(outcome.stderr.contains("shard 1 has a different list of platforms than shard 0"), "{outcome}");
 }
 
 /// A killed shard leaves no lock; the same shard again completes it.
