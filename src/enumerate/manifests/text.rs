@@ -17,6 +17,9 @@ const CONTAINER_TOOLS: [&str; 9] =
 /// `image` is that of `kubectl set image`.
 const PULLS: [&str; 6] = ["pull", "run", "create", "from", "FROM", "image"];
 
+/// How many runs before an image are searched for the command that pulls it: a line may have a million of them.
+const LONGEST_COMMAND: usize = 256;
+
 /// How the tools of containers and Kubewarden write a transport; any other scheme begins a URL.
 const TRANSPORTS: [&str; 4] = ["docker://", "docker-pullable://", "docker-image://", "registry://"];
 
@@ -122,10 +125,11 @@ fn without_comment(line: &str) -> &str {
 
 /// Whether the line is a command that pulls the image at `at`, or a line of a Dockerfile.
 fn is_pulled(runs: &[Run<'_>], at: usize) -> bool {
-    let before = runs.get(..at).unwrap_or_default();
+    let start = at.saturating_sub(LONGEST_COMMAND);
+    let before = runs.get(start..at).unwrap_or_default();
     let Some(tool) = before.iter().position(|run| CONTAINER_TOOLS.contains(&run.text)) else { return false };
     let is_command = |run: &Run<'_>| PULLS.contains(&run.text);
-    let is_line = tool == 0 && before.first().is_some_and(|run| run.gap.trim().is_empty());
+    let is_line = start == 0 && tool == 0 && before.first().is_some_and(|run| run.gap.trim().is_empty());
     let is_next = |run: &Run<'_>| run.gap.contains([';', '&', '|']);
     let pulls = before.iter().skip(tool).any(is_command) && !before.iter().skip(tool + 1).any(is_next);
     pulls && (is_line || before.get(tool).is_some_and(|run| run.text != "FROM"))
@@ -298,6 +302,16 @@ mod tests {
         ] {
             assert_eq!(found(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn the_command_that_pulls_an_image_is_near_it_bug() {
+        let is_pulled = |words: usize| {
+            let mentions = read(&format!("docker run {}acme/web:1", "x ".repeat(words))).mentions;
+            mentions.iter().any(|mention| mention.written == "acme/web:1" && mention.is_pulled)
+        };
+        assert!(is_pulled(20));
+        assert!(!is_pulled(LONGEST_COMMAND), "else a line of n words takes n * n steps");
     }
 
     #[test]
