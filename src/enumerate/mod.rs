@@ -270,14 +270,17 @@ async fn collect(
                 None => chart::render(chart, selection.with_chart).await?,
             };
             let from = format!("chart {}", chart.chart);
-            collected.notes = manifests::scan(&from, &rendered.manifests, options, images)?;
+            (*images, collected.notes) =
+                manifests::scan_on_thread(&from, rendered.manifests, options).await?;
             annotated = rendered.annotated;
             (collected.chart, collected.package) = (Some(rendered.identity), rendered.package);
             from
         }
         SelectedFrom::Rendered(input) => {
-            collected.notes = manifests::scan(&input.to_string(), &input.read().await?, options, images)?;
-            input.to_string()
+            let from = input.to_string();
+            (*images, collected.notes) =
+                manifests::scan_on_thread(&from, input.read().await?, options).await?;
+            from
         }
         SelectedFrom::List(input) => {
             list::scan(&input.to_string(), &input.read().await?, images)?;

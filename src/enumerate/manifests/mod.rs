@@ -39,6 +39,8 @@ mod walk;
 
 pub(super) use known::parse_prefixes;
 
+use std::io;
+
 use super::{EnumerateError, Note, image::ImageSet};
 use findings::Findings;
 
@@ -71,6 +73,23 @@ pub(super) fn scan(
         }
     }
     Ok(findings.settle(options.prefixes, images))
+}
+
+/// Scans a rendering on a separate thread, so that signals are handled meanwhile: a long text takes seconds.
+pub(super) async fn scan_on_thread(
+    input: &str,
+    text: String,
+    options: ScanOptions<'_>,
+) -> Result<(ImageSet, Vec<Note>), EnumerateError> {
+    let (name, prefixes, test_hooks) = (input.to_owned(), options.prefixes.to_vec(), options.test_hooks);
+    let scanning = tokio::task::spawn_blocking(move || {
+        let mut images = ImageSet::default();
+        let notes = scan(&name, &text, ScanOptions { prefixes: &prefixes, test_hooks }, &mut images)?;
+        Ok((images, notes))
+    });
+    scanning.await.unwrap_or_else(|error| {
+        Err(EnumerateError::Read { input: input.to_owned(), source: io::Error::other(error) })
+    })
 }
 
 #[cfg(test)]

@@ -381,3 +381,15 @@ proptest! {
         prop_assert!(!shown.contains("hunter2"), "{} of {}", shown, document);
     }
 }
+
+/// Otherwise Ctrl-C waits for the end of the scan.
+#[tokio::test]
+async fn the_runtime_is_free_during_a_scan_bug() {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: quay.io/a/b:1}]}\n---\n";
+    let options = ScanOptions { prefixes: &[], test_hooks: false };
+    let mut scanning = std::pin::pin!(scan_on_thread("file.yaml", pod.repeat(10_000), options));
+    assert!(futures::poll!(&mut scanning).is_pending());
+    let (images, notes) = scanning.await.unwrap();
+    let images: Vec<_> = images.into_sorted().iter().map(|image| image.reference.to_string()).collect();
+    assert_eq!((images, notes.len()), (vec!["quay.io/a/b:1".to_owned()], 0));
+}
