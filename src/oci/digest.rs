@@ -13,6 +13,8 @@ use sha2::{
     digest::common::hazmat::{SerializableState, SerializedState},
 };
 
+use super::quoted;
+
 /// The digest algorithms of the specification that this program supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
@@ -43,13 +45,13 @@ impl Algorithm {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
     /// No colon between algorithm and value.
-    #[error("`{}` is not a digest: expected algorithm:hex, for example sha256:…", .0.escape_debug())]
+    #[error("`{}` is not a digest: expected algorithm:hex, for example sha256:…", quoted(.0))]
     Shape(String),
     /// An algorithm other than sha256 and sha512.
-    #[error("`{}` is not a supported digest algorithm (sha256, sha512)", .0.escape_debug())]
+    #[error("`{}` is not a supported digest algorithm (sha256, sha512)", quoted(.0))]
     Algorithm(String),
     /// The value has the wrong length or a character outside `0-9a-f`.
-    #[error("a {algorithm} digest is {length} lower-case hexadecimal digits, not `{}`", .found.escape_debug())]
+    #[error("a {algorithm} digest is {length} lower-case hexadecimal digits, not `{}`", quoted(.found))]
     Value {
         /// The algorithm.
         algorithm: &'static str,

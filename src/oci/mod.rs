@@ -35,3 +35,14 @@ pub use self::{
     sizes::Sizes,
     verified::{DigestVerifier, Mismatch},
 };
+
+/// The longest part of a text that an error quotes, in characters: a file that is not a list may be one long line.
+const MAX_QUOTED: usize = 300;
+
+/// A text as errors quote it: escaped and, if it is long, cut off.
+fn quoted(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTED) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default().escape_debug()),
+        None => text.escape_debug().to_string(),
+    }
+}

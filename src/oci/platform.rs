@@ -11,6 +11,8 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::quoted;
+
 /// The platforms of almost every image. They share memory: ten thousand images have tens of thousands of manifests.
 static COMMON: LazyLock<[Arc<str>; 8]> = LazyLock::new(|| {
     [
@@ -35,10 +37,10 @@ pub struct Platform(Arc<str>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlatformError {
     /// It does not have the form of a platform.
-    #[error("`{}` is not a platform: expected OS/ARCHITECTURE[/VARIANT], for example linux/arm64", .0.escape_debug())]
+    #[error("`{}` is not a platform: expected OS/ARCHITECTURE[/VARIANT], for example linux/arm64", quoted(.0))]
     Form(String),
     /// It has another name in registries, which use those of the Go language.
-    #[error("registries call the platform `{}` {name}: pass {name}", .written.escape_debug())]
+    #[error("registries call the platform `{}` {name}: pass {name}", quoted(.written))]
     OtherName {
         /// What was written.
         written: String,

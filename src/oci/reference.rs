@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use self::grammar::check_tag;
 pub use self::repository::Repository;
-use super::digest::{Digest, DigestError};
+use super::{
+    digest::{Digest, DigestError},
+    quoted,
+};
 
 const DOCKER_HUB: &str = "docker.io";
 
@@ -24,23 +27,23 @@ pub enum ReferenceError {
     #[error("an image reference cannot be empty")]
     Empty,
     /// A URL instead of a reference, shown without user and password.
-    #[error("`{}` is a URL: write an image reference without `scheme://`", .0.escape_debug())]
+    #[error("`{}` is a URL: write an image reference without `scheme://`", quoted(.0))]
     Url(String),
     /// A user name before the host. Shown without user and password.
-    #[error("`{}` names a user: write an image reference without `user:password@`", .0.escape_debug())]
+    #[error("`{}` names a user: write an image reference without `user:password@`", quoted(.0))]
     Login(String),
     /// The host part is not a host name, an address or `host:port`.
-    #[error("`{}` is not a registry: expected HOST or HOST:PORT", .0.escape_debug())]
+    #[error("`{}` is not a registry: expected HOST or HOST:PORT", quoted(.0))]
     Registry(String),
     /// The path does not follow the specification's grammar.
     #[error(
         "`{}` is not a repository name: lower-case letters, digits and single separators (. _ __ -) \
          between slashes, 255 characters at most",
-        .0.escape_debug()
+        quoted(.0)
     )]
     Repository(String),
     /// The tag does not follow the specification's grammar.
-    #[error("`{}` is not a tag: letters, digits, _ . and -, not starting with . or -, 128 characters at most", .0.escape_debug())]
+    #[error("`{}` is not a tag: letters, digits, _ . and -, not starting with . or -, 128 characters at most", quoted(.0))]
     Tag(String),
     /// The part after `@` is not a digest.
     #[error(transparent)]
@@ -345,6 +348,18 @@ mod tests {
             let text = format!("{host}/{path}:{tag}{digest}");
             let reference: Reference = text.parse().unwrap();
             prop_assert_eq!(reference.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_not_repeated_completely_bug() {
+        for text in [
+            "a ".repeat(10_000),
+            format!("https://{}", "a".repeat(10_000)),
+            format!("a:{}", "b".repeat(10_000)),
+        ] {
+            let error = text.parse::<Reference>().unwrap_err().to_string();
+            assert!(error.len() < 500 && error.contains('…'), "{error}");
         }
     }
 }
