@@ -224,7 +224,7 @@ impl<S: Source> Exporter<S> {
         let mut gathered = Gathered::new(self.options.foreign_layers);
         for image in mirrored {
             if let Some(manifests) = image.manifests.as_ref().filter(|_| is_ready(image)) {
-                gathered.add(&image.outcome.source, manifests);
+                gathered.add(&image.outcome.source, manifests, &image.content.blobs);
             }
             if !keeps_manifests {
                 image.manifests = None;
