@@ -64,6 +64,7 @@ impl ImageContent {
     }
 }
 
+// A run keeps it for every image, so what few of them have is in a box.
 /// The result of one image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -97,7 +98,7 @@ pub struct ImageOutcome {
     pub attached_new: AttachedCounts,
     /// The signature that satisfies the user's policy, if there is a policy and the image needs a signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signature: Option<AcceptedSignature>,
+    pub signature: Option<Box<AcceptedSignature>>,
     /// Tags of cosign's older format that were kept, because the destination has added entries of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept_tags: Vec<KeptTag>,
@@ -128,7 +129,7 @@ pub struct ImageOutcome {
     pub optional: bool,
     /// Why it was skipped although nothing failed, if `status` is `skipped-optional`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub skipped_because: Option<Failure>,
+    pub skipped_because: Option<Box<Failure>>,
 }
 
 /// A blob of an image.
@@ -247,7 +248,7 @@ impl ImageOutcome {
     #[must_use]
     pub(crate) fn skipped(image: &Mapping, because: Failure) -> Self {
         let status = Status::SkippedOptional;
-        Self { optional: true, skipped_because: Some(because), ..Self::new(image, status) }
+        Self { optional: true, skipped_because: Some(Box::new(because)), ..Self::new(image, status) }
     }
 
     /// A skipped image as a failure, as `--strict` requires it.
@@ -255,7 +256,7 @@ impl ImageOutcome {
     pub(crate) fn into_failed(self) -> Self {
         match self.skipped_because {
             Some(because) => {
-                Self { status: Status::Failed, failure: Some(because), skipped_because: None, ..self }
+                Self { status: Status::Failed, failure: Some(*because), skipped_because: None, ..self }
             }
             None => self,
         }
@@ -270,7 +271,7 @@ impl ImageOutcome {
     /// Why it was skipped although nothing failed, in one line.
     #[must_use]
     pub(crate) fn skip_message(&self) -> Option<String> {
-        let Failure { message, causes, .. } = self.skipped_because.as_ref()?;
+        let Failure { message, causes, .. } = self.skipped_because.as_deref()?;
         let causes = if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(": ")) };
         Some(format!("skipped: optional, {message}{causes}"))
     }
@@ -291,5 +292,17 @@ impl ImageOutcome {
             (None, Status::Failed | Status::Skipped) => Some(Kind::Image),
             (None, _) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run keeps one for each of 10,000 images.
+    #[test]
+    fn a_result_without_failures_is_small() {
+        assert!(size_of::<ImageOutcome>() <= 528, "{}", size_of::<ImageOutcome>());
+        assert!(size_of::<Mirrored>() <= 608, "{}", size_of::<Mirrored>());
     }
 }

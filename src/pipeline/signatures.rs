@@ -28,7 +28,7 @@ pub(super) struct Signed<'a> {
 /// What the signatures of an image say.
 pub(super) struct SignatureCheck {
     /// The signature that satisfies the policy, or why the image is refused. `None` if the image needs no signature.
-    pub(super) result: Result<Option<AcceptedSignature>, Failure>,
+    pub(super) result: Result<Option<Box<AcceptedSignature>>, Failure>,
     /// What is attached to the root manifest, if that was asked.
     pub(super) listed: Option<Vec<Attachment>>,
 }
@@ -48,7 +48,9 @@ pub(super) async fn check<S: Source>(
     let (verdict, listed) = verdict(source, &signed, verifier).await?;
     let result = match (verdict.failure(image, digest, kind), verdict) {
         (Some(refusal), _) => Err(refusal),
-        (None, Verdict::Verified { manifest, signer }) => Ok(Some(AcceptedSignature { manifest, signer })),
+        (None, Verdict::Verified { manifest, signer }) => {
+            Ok(Some(Box::new(AcceptedSignature { manifest, signer })))
+        }
         (None, _) => Ok(None),
     };
     Ok(SignatureCheck { result, listed })

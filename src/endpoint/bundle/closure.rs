@@ -71,13 +71,18 @@ impl Closure {
         Self { foreign_layers, ..Self::default() }
     }
 
-    /// Adds the manifests of a complete image, all of which are valid.
-    pub(crate) fn add_complete(&mut self, image: &ImageManifests) {
+    /// Adds the manifests of a complete image, all of which are valid. `blobs` are blobs of the image that are in memory
+    /// anyway, sorted: equal digests share their memory.
+    pub(crate) fn add_complete(&mut self, image: &ImageManifests, blobs: &[(Digest, u64)]) {
+        let in_memory = |digest: &Digest| {
+            let position = blobs.binary_search_by(|(known, _)| known.cmp(digest)).ok()?;
+            blobs.get(position).map(|(known, _)| known)
+        };
         for manifest in &image.manifests {
             if !self.manifests.contains_key(manifest.digest())
                 && let Ok(contents) = manifest.contents()
             {
-                self.reach(manifest.clone(), &contents);
+                self.reach(manifest.clone(), &contents.sharing(in_memory));
             }
         }
         self.wanted.clear();
@@ -210,5 +215,43 @@ impl Closure {
     pub(crate) fn blobs(&self) -> impl Iterator<Item = &Arc<Descriptor>> {
         let others = self.configs.values().chain(self.layers.values());
         self.early.values().chain(others.filter(|blob| !self.early.contains_key(&blob.digest)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An export holds the blobs of 10,000 images twice: in the results of the images, and here.
+    #[test]
+    fn digests_of_a_complete_image_share_the_memory_of_its_result() {
+        let blob = |name: &str| {
+            let digest = Digest::sha256(name.as_bytes());
+            format!(
+                r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{digest}","size":1}}"#
+            )
+        };
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let text = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{media_type}","config":{},"layers":[{}]}}"#,
+            blob("config"),
+            blob("layer")
+        );
+        let manifest = RawManifest::read(Some(media_type), text.into(), None).unwrap();
+        let image = ImageManifests {
+            root: manifest.descriptor(),
+            manifests: [manifest].into(),
+            attached: [].into(),
+            configs: [].into(),
+        };
+        let mut blobs = ["config", "layer"].map(|name| (Digest::sha256(name.as_bytes()), 1));
+        blobs.sort();
+        let mut closure = Closure::of_complete(ForeignLayers::Optional);
+        closure.add_complete(&image, &blobs);
+        assert_eq!(closure.blobs().count(), 2);
+        for digest in closure.blobs().map(|blob| &blob.digest) {
+            let shared = blobs.iter().find(|(known, _)| known == digest).unwrap();
+            assert_eq!(shared.0.as_str().as_ptr(), digest.as_str().as_ptr(), "{digest}");
+        }
     }
 }

@@ -99,13 +99,13 @@ impl Gathered {
         Self { roots: Vec::new(), attached: Vec::new(), configs: HashMap::new(), closure }
     }
 
-    /// Adds a complete image.
-    pub(crate) fn add(&mut self, reference: &Reference, image: &ImageManifests) {
+    /// Adds a complete image. `blobs` are its blobs, sorted, if they are in memory anyway: their digests are shared.
+    pub(crate) fn add(&mut self, reference: &Reference, image: &ImageManifests, blobs: &[(Digest, u64)]) {
         self.roots.push((reference.clone(), image.root.clone()));
         let attached = image.attached.iter().map(|found| FoundAttached::new(reference, found, image));
         self.attached.extend(attached);
         self.configs.extend(image.configs.iter().cloned());
-        self.closure.add_complete(image);
+        self.closure.add_complete(image, blobs);
     }
 
     /// The bytes of `index.json`: the images, then what is attached to them, and trust files.
@@ -150,7 +150,7 @@ impl Draft {
         let mut gathered = Gathered::new(lock.foreign_layers.into());
         for (reference, graph) in images {
             if let Some(image) = ImageManifests::of(graph) {
-                gathered.add(reference, &image);
+                gathered.add(reference, &image, &[]);
             }
         }
         Self::with_trust(gathered, Content::of_lock(lock), absent, None)

@@ -12,7 +12,7 @@ use super::{
     closure::Closure,
     content::Content,
     error::BundleError,
-    index::{self, Index, IndexEntry},
+    index::{Index, IndexEntry, WrittenIndex},
     layout::Layout,
     storage::BlobReader,
     trust::is_trust_manifest,
@@ -157,13 +157,9 @@ impl Head {
             let manifest = self.closure.manifests.get(&entry.root.digest);
             entry.label.is_none() && (manifest.is_none() || self.has_subject(&entry.root.digest))
         };
+        let referrers = untagged.clone().chain(&self.index.trust).map(|entry| (&entry.root, &entry.fields));
         untagged.clone().all(is_referrer)
-            && self.index_bytes
-                == index::write_with_referrers(
-                    named,
-                    untagged.chain(&self.index.trust).map(|entry| (&entry.root, &entry.fields)),
-                    self.index.lock.as_ref(),
-                )
+            && WrittenIndex::new(named, referrers, self.index.lock.as_ref()).has_bytes(&self.index_bytes)
     }
 
     /// The bundle's id.

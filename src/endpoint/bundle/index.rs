@@ -3,15 +3,18 @@
 //! This program writes a flat index: a descriptor for each reference, with the full name in both annotations that
 //! readers use. Other programs name images only by tag, or not at all.
 
+mod written;
+
 use std::{borrow::Cow, collections::BTreeMap};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
+pub(crate) use self::written::WrittenIndex;
 use super::{attachments::ReferrerFields, error::BundleError, trust::is_trust_entry};
 use crate::oci::{
     Descriptor, Digest, MediaType, Reference, Repository, digest::DigestError, json_problem::json_problem,
-    media_type::OCI_INDEX, reference::ReferenceError,
+    reference::ReferenceError,
 };
 
 /// Read by skopeo, regctl and oras.
@@ -71,30 +74,6 @@ pub struct Index {
     pub lock: Option<Digest>,
     /// The digest of the index's bytes: the id of the bundle.
     pub id: Digest,
-}
-
-/// The form that is written.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Document {
-    schema_version: u8,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    media_type: Option<String>,
-    manifests: Vec<ManifestEntry>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: BTreeMap<String, String>,
-}
-
-#[derive(PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ManifestEntry {
-    media_type: String,
-    digest: String,
-    size: u64,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    artifact_type: Option<String>,
 }
 
 /// The parts of an index that are read. The images are made one at a time, because thousands of them take much more
@@ -173,7 +152,7 @@ impl<'a> IndexDocument<'a> {
 #[must_use]
 pub fn write<'a>(
     images: impl IntoIterator<Item = (&'a Reference, &'a Descriptor)>,
-    lock: Option<&Digest>,
+    lock: Option<&'a Digest>,
 ) -> Vec<u8> {
     write_with_referrers(images, [], lock)
 }
@@ -183,40 +162,9 @@ pub fn write<'a>(
 pub(crate) fn write_with_referrers<'a>(
     images: impl IntoIterator<Item = (&'a Reference, &'a Descriptor)>,
     referrers: impl IntoIterator<Item = (&'a Descriptor, &'a ReferrerFields)>,
-    lock: Option<&Digest>,
+    lock: Option<&'a Digest>,
 ) -> Vec<u8> {
-    let mut manifests: Vec<ManifestEntry> = images
-        .into_iter()
-        .map(|(reference, root)| ManifestEntry {
-            media_type: root.media_type.to_string(),
-            digest: root.digest.to_string(),
-            size: root.size,
-            annotations: [CONTAINERD_NAME, REF_NAME]
-                .map(|name| (name.to_owned(), reference.to_string()))
-                .into(),
-            artifact_type: None,
-        })
-        .collect();
-    manifests.sort_by(|a, b| a.annotations.cmp(&b.annotations));
-    manifests.dedup();
-    let mut untagged: Vec<ManifestEntry> = referrers
-        .into_iter()
-        .map(|(descriptor, fields)| ManifestEntry {
-            media_type: descriptor.media_type.to_string(),
-            digest: descriptor.digest.to_string(),
-            size: descriptor.size,
-            annotations: fields.annotations.clone(),
-            artifact_type: fields.artifact_type.clone(),
-        })
-        .collect();
-    untagged.sort_by(|a, b| a.digest.cmp(&b.digest));
-    untagged.dedup_by(|a, b| a.digest == b.digest);
-    manifests.append(&mut untagged);
-    let annotations = lock.map(|digest| (LOCK_DIGEST.to_owned(), digest.to_string())).into_iter().collect();
-    let document =
-        Document { schema_version: 2, media_type: Some(OCI_INDEX.to_owned()), manifests, annotations };
-    // Text, numbers and maps with text keys are always JSON.
-    serde_json::to_vec(&document).unwrap_or_default()
+    WrittenIndex::new(images, referrers, lock).to_vec()
 }
 
 impl Index {
@@ -281,6 +229,7 @@ fn full_name(name: &str) -> Option<Reference> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::media_type::OCI_INDEX;
 
     fn root() -> Descriptor {
         Descriptor::new(OCI_INDEX.into(), Digest::sha256(b"root"), 4)

@@ -242,6 +242,7 @@ fn unaltered_head(
     }
     let position = scan.position();
     drop(scan);
+    head.closure.finish();
     let layout = head.layout();
     // Another program may have archived the same files: the bytes between them differ.
     if position != layout.head_length() {

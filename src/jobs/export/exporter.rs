@@ -40,8 +40,6 @@ pub(super) struct Contents {
     pub(super) chart: Option<ChartIdentity>,
     /// How to name images where the bundle is imported.
     pub(super) placement: Placement,
-    /// The names that they get there.
-    pub(super) names: ImportNames,
     /// The blobs that the far side already has.
     pub(super) base: Option<Base>,
     /// Trust files: public keys, trusted roots and policies.
@@ -97,9 +95,10 @@ impl<S: Source> Exporter<S> {
     pub(super) async fn to_files(
         &self,
         references: Vec<Reference>,
+        names: ImportNames,
         output: Output,
     ) -> Result<Exported, Failure> {
-        let mut mirrored = self.resolve(references).await?;
+        let mut mirrored = self.resolve(references, names).await?;
         refuse_unreadable(&mirrored)?;
         let mut events = Arc::clone(&self.events);
         let mut kept = None;
@@ -158,9 +157,10 @@ impl<S: Source> Exporter<S> {
     pub(super) async fn to_stream(
         &self,
         references: Vec<Reference>,
+        names: ImportNames,
         out: impl AsyncWrite + Unpin,
     ) -> Result<Exported, Failure> {
-        let mut mirrored = self.resolve(references).await?;
+        let mut mirrored = self.resolve(references, names).await?;
         refuse_unreadable(&mirrored)?;
         if (failed(&mirrored) > 0 && !self.keep_going) || ready(&mut mirrored).next().is_none() {
             return Ok(Exported { mirrored, written: None });
@@ -191,9 +191,16 @@ impl<S: Source> Exporter<S> {
         Ok(Exported { mirrored, written: Some(written(&draft)) })
     }
 
-    /// Resolves every image: reads its manifests, and checks its platforms.
-    async fn resolve(&self, references: Vec<Reference>) -> Result<Vec<Mirrored>, Failure> {
+    /// Resolves every image: reads its manifests, and checks its platforms. Checks the names that they get where the
+    /// bundle is imported, which nothing else needs.
+    async fn resolve(
+        &self,
+        references: Vec<Reference>,
+        names: ImportNames,
+    ) -> Result<Vec<Mirrored>, Failure> {
+        let limit = most_manifest_bytes(references.len());
         let mappings = references.iter().map(under_its_own_name).collect();
+        drop(references);
         let options = Options {
             dry_run: true,
             check: Level::Platforms,
@@ -202,7 +209,6 @@ impl<S: Source> Exporter<S> {
             ..self.options.clone()
         };
         let events = Arc::new(ResolvingEvents(Arc::clone(&self.events)));
-        let limit = most_manifest_bytes(references.len());
         let source = Arc::new(ManifestBudget::new(Arc::clone(&self.source), limit));
         let mut mirrored =
             mirror(Arc::clone(&source), Arc::new(EmptyDestination), mappings, options, events).await;
@@ -214,7 +220,7 @@ impl<S: Source> Exporter<S> {
                 self.events.emit(Event::Warning { image, message });
             }
         }
-        self.contents.names.check(&mut mirrored, &*self.events);
+        names.check(&mut mirrored, &*self.events);
         Ok(mirrored)
     }
 
@@ -224,7 +230,7 @@ impl<S: Source> Exporter<S> {
         let mut gathered = Gathered::new(self.options.foreign_layers);
         for image in mirrored {
             if let Some(manifests) = image.manifests.as_ref().filter(|_| is_ready(image)) {
-                gathered.add(&image.outcome.source, manifests);
+                gathered.add(&image.outcome.source, manifests, &image.content.blobs);
             }
             if !keeps_manifests {
                 image.manifests = None;
@@ -243,7 +249,7 @@ impl<S: Source> Exporter<S> {
 
     /// The lock inside the bundle. It is written before the blobs, so it is correct only for a complete bundle.
     fn lock(&self, mirrored: &[Mirrored]) -> Lock {
-        let Contents { chart, placement, base, names: _, trust } = self.contents.clone();
+        let Contents { chart, placement, base, trust } = self.contents.clone();
         let Options { platforms, foreign_layers, .. } = &self.options;
         let mut lock = Lock::new(chart, placement, platforms, *foreign_layers, mirrored);
         // Blobs that only a failed image needs are neither in the bundle nor left out of it.

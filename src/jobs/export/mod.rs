@@ -33,7 +33,7 @@ use crate::{
         bundle::{Output, trust::TrustArtifact},
         packaged_chart::ChartSource,
     },
-    enumerate::SelectedFrom,
+    enumerate::{Enumeration, SelectedFrom},
     error::{Failure, Kind, exit, exit_code_of},
     event::{EventSink, warn},
     lock::{Base, Lock},
@@ -72,15 +72,17 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     let contents = Contents {
         chart: found.chart.clone(),
         placement,
-        names,
         base: base.as_ref().map(|base| read_base(base, &*events)).transpose()?,
         trust,
     };
     let foreign_layers = request.foreign_layers.into();
     let optional = found.optional();
+    // Their names are known: what else was found about thousands of images is not needed any more.
+    let Enumeration { chart, package, images, .. } = found;
+    drop(images);
     let source = access.source()?.with_foreign_layers(foreign_layers);
     let exporter = Exporter {
-        source: Arc::new(ChartSource::new(source, packaged_chart(found.package))),
+        source: Arc::new(ChartSource::new(source, packaged_chart(package))),
         options: Options {
             optional,
             signatures,
@@ -93,14 +95,14 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     };
     warn_of_unused_prefix(naming, &references, &*events);
     let ended = match files {
-        None => exporter.to_stream(references, tokio::io::stdout()).await?,
-        Some(files) => exporter.to_files(references, files).await?,
+        None => exporter.to_stream(references, names, tokio::io::stdout()).await?,
+        Some(files) => exporter.to_files(references, names, files).await?,
     };
     access.warn_of_unused_hosts(&*events);
     let (written, failures) =
         ended.written.as_ref().map(|written| record_and_sign(written, record, signer)).unzip();
     let outcome = outcome(to, ended.mirrored, written, failures.unwrap_or_default());
-    Ok(RunOutcome { chart: found.chart, time: started.elapsed(), ..outcome })
+    Ok(RunOutcome { chart, time: started.elapsed(), ..outcome })
 }
 
 /// Writes the lock and the signature of a bundle. If one fails, the other is written anyway.

@@ -72,7 +72,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         let skipped = skip_reason(&error).filter(|_| mirrored.outcome.optional && !self.options.strict);
         let Some(because) = skipped else { return Err(error.into()) };
         mirrored.outcome.status = Status::SkippedOptional;
-        mirrored.outcome.skipped_because = Some(because);
+        mirrored.outcome.skipped_because = Some(Box::new(because));
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! has many manifests. The list counts only if it is certainly complete. Otherwise each tag is requested.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -44,9 +44,9 @@ impl AttachmentTags {
 #[derive(Debug, Default)]
 pub(super) struct RepositoryTags {
     /// The tags in the list; `None` if the list does not tell.
-    listed: OnceCell<Option<HashSet<String>>>,
+    listed: OnceCell<Option<BTreeSet<String>>>,
     /// The tags that were written since. The list may be older.
-    written: Mutex<HashSet<String>>,
+    written: Mutex<BTreeSet<String>>,
 }
 
 impl RepositoryTags {
@@ -58,7 +58,7 @@ impl RepositoryTags {
     }
 
     /// Lists the tags, at most once. `None` if the list does not tell.
-    pub(super) async fn list(&self, host: &Host, repository: &Repository) -> Option<&HashSet<String>> {
+    pub(super) async fn list(&self, host: &Host, repository: &Repository) -> Option<&BTreeSet<String>> {
         self.listed.get_or_init(|| list(host, repository)).await.as_ref()
     }
 
@@ -91,7 +91,7 @@ impl RepositoryTags {
 }
 
 /// The attachment tags of a repository; `None` if the registry does not list them, or not all of them.
-async fn list(host: &Host, repository: &Repository) -> Option<HashSet<String>> {
+async fn list(host: &Host, repository: &Repository) -> Option<BTreeSet<String>> {
     let request = manifests::tags_within(host, repository, MAX_PAGES, is_attachment_tag);
     let reason = match tokio::time::timeout(TIMEOUT, request).await {
         Ok(Ok(Some((tags, count)))) if count == 0 || !count.is_multiple_of(ROUND_NUMBER) => {
@@ -101,7 +101,7 @@ async fn list(host: &Host, repository: &Repository) -> Option<HashSet<String>> {
         Ok(Ok(None)) => "it is too long".to_owned(),
         // A repository that the first push creates.
         Ok(Err(error)) if host.side == Side::Destination && is_missing(&error) => {
-            return Some(HashSet::new());
+            return Some(BTreeSet::new());
         }
         Ok(Err(error)) => error.cause.to_string(),
         Err(_) => "it takes too long".to_owned(),

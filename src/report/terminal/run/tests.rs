@@ -267,7 +267,7 @@ fn a_run_without_images_has_no_table() {
 fn who_signed_is_one_line_below_the_summary_if_it_fits() {
     let by = |image: ImageOutcome, signer: Signer| {
         let manifest = samples::digest("signature");
-        ImageOutcome { signature: Some(AcceptedSignature { manifest, signer }), ..image }
+        ImageOutcome { signature: Some(Box::new(AcceptedSignature { manifest, signer })), ..image }
     };
     let key = || Signer::Key { file: "cosign.pub".to_owned() };
     let identity = || Signer::Identity {
