@@ -312,7 +312,7 @@ impl<S: Source, D: Destination> Run<S, D> {
             self.transfer.run(image, &graph, admitted, &mut mirrored.outcome.bytes).await?;
             mirrored.outcome.moved_from = moved_from;
             self.events.emit(Event::Confirming { image: Arc::clone(image) });
-            tokio::try_join!(self.survey(image), self.attached(image, &graph))?
+            tokio::try_join!(self.survey_pushed(image, &graph), self.attached(image, &graph))?
         };
         confirm::confirm(&after, &attached, &required, &mut mirrored.outcome)?;
         mirrored.outcome.status = match (idle, was_there) {

@@ -19,11 +19,11 @@ use crate::{
 };
 
 impl<S: Source, D: Destination> Run<S, D> {
-    /// Reads the image at the destination.
-    pub(super) async fn survey(&self, image: &Mapping) -> Result<Survey, Error> {
+    /// Reads the image at the destination again, after its push.
+    pub(super) async fn survey_pushed(&self, image: &Mapping, graph: &Graph) -> Result<Survey, Error> {
         let Options { check, foreign_layers, .. } = self.options;
-        let target = image.target();
-        confirm::survey(&*self.destination, &image.repository, &target, check, foreign_layers).await
+        let place = (&image.repository, &image.target());
+        confirm::survey_pushed(&*self.destination, place, graph, check, foreign_layers).await
     }
 
     /// Reads the image at the destination and, as soon as its root there is known, the root at the source. The inner error
