@@ -69,6 +69,9 @@ pub struct Options {
     pub recorded: Option<HashMap<Reference, Vec<AttachedManifest>>>,
     /// Whether a tag that points to another digest may be moved. Tags of attached manifests may gain entries anyway.
     pub overwrite: bool,
+    /// Whether the destination probably has none of the images. Then the source is asked for them at the same time, which
+    /// saves a round trip. Otherwise the source need not send what the destination has.
+    pub new_destination: bool,
     /// Only plan.
     pub dry_run: bool,
     /// The maximum number of concurrent blob transfers.
@@ -98,6 +101,7 @@ impl Default for Options {
             referrers: ReferrerSelection::default(),
             recorded: None,
             overwrite: true,
+            new_destination: false,
             dry_run: false,
             jobs: 16,
             fail_fast: false,

@@ -15,7 +15,7 @@ use crate::{
     outcome::{ImageContent, Mirrored, Status},
     pipeline::mirror::Options,
     problem::Problem,
-    units,
+    quota, units,
 };
 
 impl<S: Source, D: Destination> Run<S, D> {
@@ -34,7 +34,20 @@ impl<S: Source, D: Destination> Run<S, D> {
     ) -> Result<(Survey, Result<RawManifest, Error>), Error> {
         let Options { check, foreign_layers, .. } = self.options;
         let (destination, repository) = (&*self.destination, &image.repository);
-        match confirm::read_root(destination, repository, &image.target()).await? {
+        let target = image.target();
+        let read_root = confirm::read_root(destination, repository, &target);
+        if self.options.new_destination && !quota::counts_manifests(image.source.repository().registry()) {
+            let (there, root) = future::join(read_root, self.root(image, None)).await;
+            return match there? {
+                Ok(there) => {
+                    let survey =
+                        confirm::survey_root(destination, repository, there, check, foreign_layers).await?;
+                    Ok((survey.complete()?, root))
+                }
+                Err(survey) => Ok((survey, root)),
+            };
+        }
+        match read_root.await? {
             Ok(there) => {
                 let survey =
                     confirm::survey_root(destination, repository, there.clone(), check, foreign_layers);
