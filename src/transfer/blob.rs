@@ -104,13 +104,13 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
         };
         let (begin, open) = (pin!(begin), pin!(open));
         match future::select(begin, open).await {
-            Either::Left((begun, open)) => match begun? {
-                begun @ Begun::Wanted(_) => Ok((begun, open.await?)),
-                begun => Ok((begun, None)),
+            Either::Left((answer, open)) => match answer? {
+                wanted @ Begun::Wanted(_) => Ok((wanted, open.await?)),
+                other => Ok((other, None)),
             },
             Either::Right((opened, begin)) => match begin.await? {
-                begun @ Begun::Wanted(_) => Ok((begun, opened?)),
-                begun => Ok((begun, None)),
+                wanted @ Begun::Wanted(_) => Ok((wanted, opened?)),
+                other => Ok((other, None)),
             },
         }
     }
