@@ -160,6 +160,24 @@ pub(crate) async fn survey_partially<S: Source>(
     }
 }
 
+/// Like [`survey`], for an image that was just pushed. The manifests below the root are read together with the root, so
+/// that the survey takes one round trip.
+pub(crate) async fn survey_pushed<S: Source>(
+    destination: &S,
+    repository: &Repository,
+    target: &Target,
+    pushed: &Graph,
+    coverage: Coverage,
+) -> Result<Survey, Error> {
+    let known = async { Ok(resolve::read_ahead(destination, repository, pushed).await) };
+    let (root, known) = tokio::try_join!(read_root(destination, repository, target), known)?;
+    let survey = match root {
+        Ok(root) => survey_rest(destination, repository, root, &known, coverage).await?,
+        Err(survey) => survey,
+    };
+    survey.complete()
+}
+
 /// The manifest that a survey begins with, or the whole survey if that is missing or unusable.
 pub(crate) async fn read_root<S: Source>(
     destination: &S,
@@ -180,7 +198,17 @@ pub(crate) async fn survey_root<S: Source>(
     root: RawManifest,
     coverage: Coverage,
 ) -> Result<Survey, Error> {
-    let graph = resolve::survey(destination, repository, root).await?;
+    survey_rest(destination, repository, root, &KnownManifests::new(), coverage).await
+}
+
+async fn survey_rest<S: Source>(
+    destination: &S,
+    repository: &Repository,
+    root: RawManifest,
+    known: &KnownManifests,
+    coverage: Coverage,
+) -> Result<Survey, Error> {
+    let graph = resolve::survey_rest(destination, repository, root, known).await?;
     let graph = graph.with_foreign_layers(coverage.foreign_layers);
     let mut problems = manifest_problems(&graph);
     let (mut unread, mut found_bytes) = (None, 0_u64);

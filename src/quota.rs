@@ -124,6 +124,11 @@ pub(crate) fn of(registry: &str) -> impl Iterator<Item = &'static Quota> {
     QUOTAS.iter().filter(move |quota| (quota.applies)(host))
 }
 
+/// Whether a registry permits so few GETs of manifests that a run must not send any in vain.
+pub(crate) fn counts_manifests(registry: &str) -> bool {
+    of(registry).any(|quota| quota.action == Some(Action::ReadManifest))
+}
+
 impl Quota {
     /// Whether a run can keep to it: it sends nothing for hours otherwise.
     pub(crate) fn is_short(&self) -> bool {
@@ -147,6 +152,7 @@ mod tests {
         {
             assert_eq!(names(other), [""; 0], "{other}");
         }
+        assert!(counts_manifests("docker.io") && !counts_manifests("ghcr.io"));
         assert!(of("docker.io").all(|quota| !quota.is_short()) && of("ghcr.io").all(Quota::is_short));
     }
 }

@@ -97,9 +97,38 @@ pub async fn survey<S: Source>(
     repository: &Repository,
     root: RawManifest,
 ) -> Result<Graph, Error> {
+    survey_rest(endpoint, repository, root, &KnownManifests::new()).await
+}
+
+/// Like [`survey`], but does not read the manifests that are known.
+pub(crate) async fn survey_rest<S: Source>(
+    endpoint: &S,
+    repository: &Repository,
+    root: RawManifest,
+    known: &KnownManifests,
+) -> Result<Graph, Error> {
+    Ok(Reader::of_survey(endpoint, repository, known).read(root, None).await?.0)
+}
+
+/// Reads the manifests below the root of a graph from an endpoint that should have them, before its root is known there.
+/// Leaves out those that cannot be read: a survey asks again and tells why.
+pub(crate) async fn read_ahead<S: Source>(
+    endpoint: &S,
+    repository: &Repository,
+    expected: &Graph,
+) -> KnownManifests {
     let known = KnownManifests::new();
     let reader = Reader::of_survey(endpoint, repository, &known);
-    Ok(reader.read(root, None).await?.0)
+    // The root is the last.
+    let below = expected.nodes.iter().rev().skip(1).map(|node| node.descriptor.clone());
+    let below: Vec<Descriptor> = below.collect();
+    let reads = stream::iter(below).map(|child| reader.read_child(child)).buffer_unordered(CONCURRENCY);
+    let read: Vec<Result<ChildResult, Error>> = reads.collect().await;
+    let found = read.into_iter().filter_map(|read| match read {
+        Ok((child, Some(Ok(node)))) => Some((child.digest, node)),
+        _ => None,
+    });
+    found.collect()
 }
 
 /// Like [`survey`], but determines no platforms and therefore reads no config.

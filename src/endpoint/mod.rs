@@ -158,6 +158,19 @@ pub trait Destination: Source {
         mount: Option<&Repository>,
     ) -> impl Future<Output = Result<Begun<Self::Sink>, Error>> + Send;
 
+    /// Like [`begin_blob`](Self::begin_blob). Calls `expect_wanted` before it asks the destination, if the destination
+    /// probably lacks the blob: then its source may be opened at the same time. At most once, and by default never.
+    fn begin_blob_expecting(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        mount: Option<&Repository>,
+        expect_wanted: impl FnOnce() + Send,
+    ) -> impl Future<Output = Result<Begun<Self::Sink>, Error>> + Send {
+        drop(expect_wanted);
+        self.begin_blob(repository, blob, mount)
+    }
+
     /// Writes a manifest, byte for byte, under a tag or its digest. A manifest with a subject can then be found from its
     /// subject, even if the endpoint does not list referrers by itself.
     fn put_manifest(

@@ -67,6 +67,9 @@ pub struct Options {
     pub recorded: Option<HashMap<Reference, Vec<AttachedManifest>>>,
     /// Whether a tag that points to another digest may be moved. Tags of attached manifests may gain entries anyway.
     pub overwrite: bool,
+    /// Whether the destination probably has none of the images. Then the source is asked for them at the same time, which
+    /// saves a round trip. Otherwise the source need not send what the destination has.
+    pub new_destination: bool,
     /// Only plan.
     pub dry_run: bool,
     /// The maximum number of concurrent blob transfers.
@@ -95,6 +98,7 @@ impl Default for Options {
             referrers: ReferrerSelection::default(),
             recorded: None,
             overwrite: true,
+            new_destination: false,
             dry_run: false,
             jobs: 16,
             fail_fast: false,
@@ -316,7 +320,7 @@ impl<S: Source, D: Destination> Run<S, D> {
             self.transfer.run(image, &graph, admitted, &mut mirrored.outcome.bytes).await?;
             mirrored.outcome.moved_from = moved_from;
             self.events.emit(Event::Confirming { image: Arc::clone(image) });
-            tokio::try_join!(self.survey(image), self.attached(image, &graph))?
+            tokio::try_join!(self.survey_pushed(image, &graph), self.attached(image, &graph))?
         };
         confirm::confirm(&after, &attached, &required, &mut mirrored.outcome)?;
         mirrored.outcome.status = match (idle, was_there) {

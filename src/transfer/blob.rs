@@ -1,12 +1,16 @@
 //! The transfer of one blob: open the destination, open the source, stream, and retry if that helps.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
-use futures::{StreamExt, stream};
-use tokio::time::Instant;
+use futures::{
+    StreamExt,
+    future::{self, Either},
+    stream,
+};
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    endpoint::{BlobSink, BlobStream, Destination, Error, Location, Source, VerifiedBody},
+    endpoint::{Begun, BlobSink, BlobStream, Destination, Error, Location, Source, VerifiedBody},
     event::{BlobOutcome, Event, EventSink},
     oci::{Descriptor, Mapping, Repository, verified::DigestVerifier},
 };
@@ -54,7 +58,7 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
     /// One upload, new or resumed. `received` becomes what the destination had when it began.
     async fn attempt(&self, received: &mut u64) -> Result<BlobOutcome, Error> {
         check_if_empty(self.blob, || self.source_location())?;
-        let begun = self.destination.begin_blob(&self.image.repository, self.blob, self.mount).await?;
+        let (begun, opened) = self.begin().await?;
         let sink = match begun.sink_or_outcome() {
             Ok(sink) => sink,
             Err(outcome) => return Ok(outcome),
@@ -62,7 +66,10 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
         let start = sink.start();
         *received = start.received;
         let skipped = start.hashed.offset;
-        let stream = self.open(skipped).await?;
+        let stream = match opened {
+            Some(stream) if skipped == 0 => stream,
+            _ => self.open(skipped).await?,
+        };
         let (events, image) = (Arc::clone(self.events), Arc::clone(self.image));
         let on_progress = move |bytes| events.emit(Event::BlobProgress { image: Arc::clone(&image), bytes });
         on_progress(skipped);
@@ -76,6 +83,35 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
                 // If the source failed, the destination's error is only a consequence.
                 Err(watch.failure().cloned().unwrap_or(error))
             }
+        }
+    }
+
+    /// Begins the upload. If the destination probably lacks the blob, opens the source at the same time, which saves a
+    /// round trip. What is opened in vain is closed before it is read.
+    async fn begin(&self) -> Result<(Begun<D::Sink>, Option<BlobStream>), Error> {
+        let (expect, expected) = oneshot::channel();
+        let expect_wanted = move || {
+            // The receiver is gone only if the transfer is.
+            let _ = expect.send(());
+        };
+        let (repository, blob) = (&self.image.repository, self.blob);
+        let begin = self.destination.begin_blob_expecting(repository, blob, self.mount, expect_wanted);
+        let open = async {
+            match expected.await {
+                Ok(()) => self.open(0).await.map(Some),
+                Err(_) => Ok(None),
+            }
+        };
+        let (begin, open) = (pin!(begin), pin!(open));
+        match future::select(begin, open).await {
+            Either::Left((answer, open)) => match answer? {
+                wanted @ Begun::Wanted(_) => Ok((wanted, open.await?)),
+                other => Ok((other, None)),
+            },
+            Either::Right((opened, begin)) => match begin.await? {
+                wanted @ Begun::Wanted(_) => Ok((wanted, opened?)),
+                other => Ok((other, None)),
+            },
         }
     }
 

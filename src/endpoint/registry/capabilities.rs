@@ -49,6 +49,7 @@ pub(super) struct Capabilities {
     self_mount: AtomicU8,
     self_mount_tested: AtomicBool,
     mount_refusals: AtomicU32,
+    lacks_blobs: AtomicBool,
     method: Mutex<UploadMethod>,
     chunk: u64,
     chunks_refused: AtomicBool,
@@ -67,6 +68,7 @@ impl Capabilities {
             self_mount: AtomicU8::new(SelfMount::Unknown as u8),
             self_mount_tested: AtomicBool::new(false),
             mount_refusals: AtomicU32::new(0),
+            lacks_blobs: AtomicBool::new(false),
             method: Mutex::new(UploadMethod::Whole),
             chunks_refused: AtomicBool::new(false),
             redirects_uploads: AtomicBool::new(false),
@@ -115,6 +117,16 @@ impl Capabilities {
         } else {
             self.mount_refusals.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether it lacked the last blob that it was asked for.
+    pub(super) fn lacks_blobs(&self) -> bool {
+        self.lacks_blobs.load(Ordering::Relaxed)
+    }
+
+    /// Records whether it lacks a blob.
+    pub(super) fn set_lacks_blobs(&self, lacks: bool) {
+        self.lacks_blobs.store(lacks, Ordering::Relaxed);
     }
 
     /// How to send the next blob.

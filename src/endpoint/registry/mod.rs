@@ -244,8 +244,18 @@ impl Destination for Registries {
         blob: &Descriptor,
         mount: Option<&Repository>,
     ) -> Result<Begun<Self::Sink>, Error> {
-        upload::begin(self.host(repository).await?, Arc::clone(&self.suspended), repository, blob, mount)
-            .await
+        self.begin_blob_expecting(repository, blob, mount, || ()).await
+    }
+
+    async fn begin_blob_expecting(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        mount: Option<&Repository>,
+        expect_wanted: impl FnOnce() + Send,
+    ) -> Result<Begun<Self::Sink>, Error> {
+        let (host, suspended) = (self.host(repository).await?, Arc::clone(&self.suspended));
+        upload::begin(host, suspended, repository, (blob, mount), expect_wanted).await
     }
 
     async fn put_manifest(

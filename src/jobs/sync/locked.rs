@@ -11,7 +11,7 @@ use super::{
         names::{self, name_all},
         own_source::{self, NamedBy},
     },
-    ImagesToCopy, NamedImages, checked_sources, contents,
+    ImagesToCopy, NamedImages, checked_sources, contents, knows_none_of,
 };
 use crate::{
     endpoint::packaged_chart::PackagedChart,
@@ -67,6 +67,7 @@ pub(super) async fn images(
         chart: lock.chart.clone(),
         packaged,
         foreign_layers: foreign_layers.into(),
+        new_destination: knows_none_of(Some(&lock), &roots),
         extended: Some(lock),
         recorded: Some(recorded),
         contents,

@@ -99,6 +99,8 @@ struct ImagesToCopy {
     /// The packaged chart, if it is copied and no registry has it.
     packaged: Option<PackagedChart>,
     foreign_layers: ForeignLayers,
+    /// Whether the lock that exists knows none of the destinations.
+    new_destination: bool,
     /// The lock that exists, if it is extended rather than replaced.
     extended: Option<Lock>,
     /// With `--locked`, what is attached to each image.
@@ -151,7 +153,8 @@ impl ImagesToCopy {
             recorded.into_iter().map(selected).collect()
         });
         let optional = std::mem::take(&mut self.optional);
-        Options { jobs: jobs.unwrap_or(options.jobs), recorded, optional, signatures, ..options }
+        let jobs = jobs.unwrap_or(options.jobs);
+        Options { jobs, recorded, optional, signatures, new_destination: self.new_destination, ..options }
     }
 
     /// Everything that is known after the copy.
@@ -196,6 +199,11 @@ fn checked_sources(named: &[NamedImages], request: &Sync) -> Result<Vec<Referenc
     refuse_shared_repositories(repositories, &request.registries)?;
     let first = named.first().ok_or_else(no_destination)?;
     Ok(first.mappings.iter().map(|mapping| mapping.source.clone()).collect())
+}
+
+/// Whether a lock records no earlier run to any of these destinations.
+fn knows_none_of(lock: Option<&Lock>, roots: &[&Root]) -> bool {
+    !roots.iter().any(|root| lock.is_some_and(|lock| lock.placement_at(&root.to_string()).is_some()))
 }
 
 /// What a shard knows about the images' sizes: from the plan, else from the lock that exists.

@@ -6,7 +6,7 @@ use super::{
         names::{self, ToName, earlier},
         own_source::{self, NamedBy},
     },
-    ImagesToCopy, NamedImages, checked_sources, contents,
+    ImagesToCopy, NamedImages, checked_sources, contents, knows_none_of,
 };
 use crate::{
     enumerate::Selection,
@@ -36,6 +36,7 @@ pub(super) async fn images(
     let sources = checked_sources(&named, request)?;
     let contents = contents(request, earlier.as_ref())?;
     let roots: Vec<&Root> = request.destinations.roots().collect();
+    let new_destination = knows_none_of(earlier.as_ref(), &roots);
     let extended = earlier.filter(|lock| lock.has_destinations_besides(&roots));
     if let Some(lock) = &extended {
         let checked = lock.check_foreign_layers(&roots, request.foreign_layers);
@@ -48,6 +49,7 @@ pub(super) async fn images(
         chart: found.chart,
         packaged: packaged_chart(found.package),
         foreign_layers: request.foreign_layers.into(),
+        new_destination,
         extended,
         recorded: None,
         contents,

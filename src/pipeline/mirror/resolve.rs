@@ -14,14 +14,14 @@ use crate::{
     oci::{Digest, Mapping, Platform, RawManifest, Target},
     outcome::{ImageContent, Mirrored, Status},
     problem::Problem,
-    units,
+    quota, units,
 };
 
 impl<S: Source, D: Destination> Run<S, D> {
-    /// Reads the image at the destination.
-    pub(super) async fn survey(&self, image: &Mapping) -> Result<Survey, Error> {
-        let target = image.target();
-        confirm::survey(&*self.destination, &image.repository, &target, self.options.coverage()).await
+    /// Reads the image at the destination again, after its push.
+    pub(super) async fn survey_pushed(&self, image: &Mapping, graph: &Graph) -> Result<Survey, Error> {
+        let (repository, target) = (&image.repository, image.target());
+        confirm::survey_pushed(&*self.destination, repository, &target, graph, self.options.coverage()).await
     }
 
     /// Reads the image at the destination and, as soon as its root there is known, the root at the source. The inner
@@ -31,7 +31,20 @@ impl<S: Source, D: Destination> Run<S, D> {
         image: &Mapping,
     ) -> Result<(Survey, Result<RawManifest, Error>), Error> {
         let (destination, repository) = (&*self.destination, &image.repository);
-        match confirm::read_root(destination, repository, &image.target()).await? {
+        let target = image.target();
+        let read_root = confirm::read_root(destination, repository, &target);
+        if self.options.new_destination && !quota::counts_manifests(image.source.repository().registry()) {
+            let (there, root) = future::join(read_root, self.root(image, None)).await;
+            return match there? {
+                Ok(there) => {
+                    let survey =
+                        confirm::survey_root(destination, repository, there, self.options.coverage()).await?;
+                    Ok((survey.complete()?, root))
+                }
+                Err(survey) => Ok((survey, root)),
+            };
+        }
+        match read_root.await? {
             Ok(there) => {
                 let survey =
                     confirm::survey_root(destination, repository, there.clone(), self.options.coverage());

@@ -1,6 +1,6 @@
 //! Which root is copied: of a tag that moves, that is missing, or that two images share.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use thoras_mirror::{
     event::Silent,
@@ -105,5 +105,34 @@ fn a_tag_that_names_another_image_stays_unless_it_may_be_overwritten() {
         assert_eq!(named, if overwrite { new } else { old.clone() });
         assert_eq!(outcome.is_confirmed(), overwrite);
         assert_eq!(outcome.moved_from, overwrite.then_some(old));
+    }
+}
+
+/// Otherwise the source is asked afterwards, because it need not send what the destination has.
+#[test]
+fn a_new_destination_is_asked_at_the_same_time_as_the_source() {
+    for (new_destination, expected) in [(true, 1), (false, 0)] {
+        let world = World::of_layers(&[&[8]]);
+        let gate = Gate::closed();
+        let tag = &world.images[0].mapping.tag;
+        let held = Fault::always(Side::Destination, Act::ReadManifest, tag, Effect::Hold(gate.clone()));
+        world.destination.plan(held.times(1));
+        let read = || world.source.history().of(Side::Source, Act::ReadManifest).count();
+        let waiting = async {
+            gate.reached().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let read = read();
+            gate.open();
+            read
+        };
+        let options = Options { new_destination, ..defaults() };
+        let (mirrored, before) =
+            run(async { tokio::join!(mirror(&world, world.mappings(), options.clone()), waiting) });
+        assert_eq!(before, expected);
+        assert_eq!((mirrored[0].outcome.status, read()), (Status::Copied, 1), "in all");
+        world.source.clear_history();
+        let again = run(mirror(&world, world.mappings(), options));
+        assert_eq!(again[0].outcome.status, Status::UpToDate);
+        assert_eq!(read(), expected, "a wrong expectation costs one request and no failure");
     }
 }

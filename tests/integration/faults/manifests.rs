@@ -5,7 +5,7 @@ use thoras_mirror::outcome::Status;
 use super::{Case, REPOSITORY, requests};
 use crate::support::{
     images::SampleImage,
-    scripted::{Action, Answer},
+    scripted::{Action, Answer, Gate},
 };
 
 const MANIFESTS: &str = "/manifests/";
@@ -189,4 +189,25 @@ async fn a_lost_child_manifest_is_pushed_again() {
         assert!(violations.iter().all(|violation| violation.contains(child.as_str())), "{violations:?}");
         case.converges().await;
     }
+}
+
+/// The confirmation takes one round trip: what the image's index should name is read together with the index.
+#[tokio::test]
+async fn everything_that_was_pushed_is_confirmed_at_the_same_time_and_once() {
+    let case = Case::with(SampleImage::multi_platform("1")).await;
+    let (gate, tag) = (Gate::default(), format!("/manifests/{}", case.image.tag));
+    case.destination.on("GET", &tag).nth(2).then(Action::Hold(gate.clone()));
+    let children = case.image.manifests.len() - 1;
+    let confirming = async {
+        gate.reached_by(1).await;
+        case.destination.quiet().await;
+        let read = case.destination.count("GET", "/manifests/sha256:");
+        gate.open();
+        read
+    };
+    let (ended, read) = tokio::join!(case.run(), confirming);
+    ended.expect_success();
+    assert_eq!(read, children, "before the index is read");
+    assert_eq!(case.destination.count("GET", "/manifests/sha256:"), children, "none is read twice");
+    case.converges().await;
 }

@@ -4,6 +4,7 @@
 //! for tests. [`Case::converges`] checks what must be true after every fault: nothing wrong is stored, a second run
 //! moves nothing, and no secret was printed. The registries check that children arrive before parents.
 
+mod ahead;
 mod damage;
 mod death;
 mod download;

@@ -72,13 +72,15 @@ pub struct Upload {
     _permit: Permit,
 }
 
-/// Opens the upload of a blob or resumes an interrupted one, unless the blob exists.
+/// Opens the upload of a blob or resumes an interrupted one, unless the blob exists. Calls `expect_wanted` before the
+/// request if the registry lacked the last blob that it was asked for: then it probably lacks this one. That happens only
+/// with a permit for the transfer: whoever opens the source needs one there too, and two transfers cannot deadlock.
 pub(super) async fn begin(
     host: Arc<Host>,
     suspended: Arc<SuspendedUploads>,
     repository: &Repository,
-    blob: &Descriptor,
-    mount: Option<&Repository>,
+    (blob, mount): (&Descriptor, Option<&Repository>),
+    expect_wanted: impl FnOnce() + Send,
 ) -> Result<Begun<Upload>, Error> {
     let permit = host.pace.blob().await;
     let push = Push { host, suspended, repository: repository.clone(), blob: blob.clone() };
@@ -101,6 +103,9 @@ pub(super) async fn begin(
             Resumption::Completed => return Ok(Begun::Completed),
             Resumption::Dead => {}
         }
+    }
+    if mount.is_none() && push.host.capabilities.lacks_blobs() {
+        expect_wanted();
     }
     match push.open(mount).await? {
         PostResult::Present => Ok(Begun::Present),
@@ -190,6 +195,15 @@ impl Push {
         let capabilities = &self.host.capabilities;
         let mount = mount.filter(|from| **from != self.repository && capabilities.mounts());
         let asks_itself = mount.is_none();
+        let answered = self.open_or_find(mount, asks_itself).await?;
+        if asks_itself {
+            capabilities.set_lacks_blobs(!matches!(answered, PostResult::Present));
+        }
+        Ok(answered)
+    }
+
+    async fn open_or_find(&self, mount: Option<&Repository>, asks_itself: bool) -> Result<PostResult, Error> {
+        let capabilities = &self.host.capabilities;
         if asks_itself && capabilities.self_mount() == SelfMount::Ignored && self.is_there().await? {
             return Ok(PostResult::Present);
         }
