@@ -67,8 +67,8 @@ pub struct Options {
     pub recorded: Option<HashMap<Reference, Vec<AttachedManifest>>>,
     /// Whether a tag that points to another digest may be moved. Tags of attached manifests may gain entries anyway.
     pub overwrite: bool,
-    /// Whether the destination probably has none of the images. Then the source is asked for them at the same time, which
-    /// saves a round trip. Otherwise the source need not send what the destination has.
+    /// Whether the destination probably has none of the images. Then the source is asked for their tags at the same
+    /// time, which saves a round trip. Otherwise the source need not send what the destination has.
     pub new_destination: bool,
     /// Only plan.
     pub dry_run: bool,

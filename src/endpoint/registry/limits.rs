@@ -28,9 +28,8 @@ pub(super) const MAX_ERROR_BODY_SIZE: usize = 64 * 1024;
 /// Concurrent requests to one host, other than blob transfers: initial and maximum number. Several machines share the
 /// initial number.
 pub(super) const REQUESTS_PER_HOST: (usize, usize) = (24, 48);
-/// Concurrent blob transfers from or to one host: initial and maximum number. Initially as many as a run transfers by
-/// default: large blobs that start later than others get little of a long link for seconds.
-pub(super) const BLOBS_PER_HOST: (usize, usize) = (16, 128);
+/// Concurrent blob transfers from or to one host: initial and maximum number.
+pub(super) const BLOBS_PER_HOST: (usize, usize) = (8, 128);
 
 /// Configurable limits. Tests use smaller ones.
 #[derive(Debug, Clone, Copy)]

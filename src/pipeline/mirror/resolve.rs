@@ -33,7 +33,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         let (destination, repository) = (&*self.destination, &image.repository);
         let target = image.target();
         let read_root = confirm::read_root(destination, repository, &target);
-        if self.options.new_destination && !quota::counts_manifests(image.source.repository().registry()) {
+        if self.asks_both_at_once(image) {
             let (there, root) = future::join(read_root, self.root(image, None)).await;
             return match there? {
                 Ok(there) => {
@@ -53,6 +53,14 @@ impl<S: Source, D: Destination> Run<S, D> {
             }
             Err(survey) => Ok((survey, self.root(image, None).await)),
         }
+    }
+
+    /// Whether the source is asked for the root before the destination has answered. A root that is requested by digest
+    /// need not be read at all if the destination has it.
+    fn asks_both_at_once(&self, image: &Mapping) -> bool {
+        self.options.new_destination
+            && image.pull().digest().is_none()
+            && !quota::counts_manifests(image.source.repository().registry())
     }
 
     /// The root manifest. If the destination has the image, a tag is first resolved with HEAD, which may show that

@@ -154,38 +154,38 @@ async fn one_job_does_not_deadlock() {
 }
 
 #[tokio::test]
-async fn sixteen_blobs_start_at_once_and_fewer_after_a_429() {
+async fn eight_blobs_start_at_once_and_fewer_after_a_429() {
     let (case, names) = Case::with_images(12, 64).await;
     let (full, halved) = (Gate::default(), Gate::default());
     case.destination.on("PUT", "/blobs/uploads/").then(Action::Hold(halved.clone()));
-    case.destination.on("PUT", "/blobs/uploads/").first(16).then(Action::HoldThen(full.clone(), too_many()));
+    case.destination.on("PUT", "/blobs/uploads/").first(8).then(Action::HoldThen(full.clone(), too_many()));
     let names = borrowed(&names);
     let run = case.run_all(&names);
     let watch = async {
-        full.reached_by(16).await;
-        assert_eq!(case.destination.count("PUT", "/blobs/uploads/"), 16);
-        assert_eq!(case.destination.most_at_once(), 16, "sixteen blobs, and nothing beside them");
+        full.reached_by(8).await;
+        assert_eq!(case.destination.count("PUT", "/blobs/uploads/"), 8);
+        assert_eq!(case.destination.most_at_once(), 8, "eight blobs, and nothing beside them");
         case.destination.forget_most_at_once();
         full.open();
-        halved.reached_by(8).await;
+        halved.reached_by(4).await;
         halved.open();
     };
     let (ended, ()) = tokio::join!(run, watch);
     ended.expect_success();
     let most = case.destination.most_at_once();
-    assert!((8..=16).contains(&most), "{most} requests at once after it was halved");
+    assert!((4..=8).contains(&most), "{most} requests at once after it was halved");
 }
 
 #[tokio::test]
 async fn concurrency_rises_at_a_registry_that_never_answers_429() {
-    let (case, names) = Case::with_images(24, 64).await;
+    let (case, names) = Case::with_images(12, 64).await;
     let gate = Gate::default();
-    // The first sixteen finish and make room for more than sixteen.
+    // The first eight finish and make room for more than eight.
     case.destination.on("PUT", "/blobs/uploads/").then(Action::Hold(gate.clone()));
-    case.destination.on("PUT", "/blobs/uploads/").first(16).then(Action::alter(|answer| answer));
+    case.destination.on("PUT", "/blobs/uploads/").first(8).then(Action::alter(|answer| answer));
     let names = borrowed(&names);
     let (ended, ()) = tokio::join!(case.run_all(&names), async {
-        gate.reached_by(24).await;
+        gate.reached_by(12).await;
         gate.open();
     });
     ended.expect_success();
