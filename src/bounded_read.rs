@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _},
+    io::{self, Read},
     path::Path,
 };
 
@@ -11,13 +11,13 @@ pub(crate) const MAX_SETTINGS_SIZE: u64 = 16 * 1024 * 1024;
 
 /// Reads a file of at most `max_size` bytes, a multiple of 1 MiB; a larger one is an error.
 pub(crate) fn read(path: &Path, max_size: u64) -> io::Result<Vec<u8>> {
-    read_file(File::open(path)?, max_size)
+    read_from(File::open(path)?, max_size)
 }
 
-/// The same, for a file that is open.
-pub(crate) fn read_file(file: File, max_size: u64) -> io::Result<Vec<u8>> {
+/// The same, for a file that is open, or for standard input.
+pub(crate) fn read_from(reader: impl Read, max_size: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(max_size + 1).read_to_end(&mut bytes)?;
+    reader.take(max_size + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_size {
         return Err(io::Error::other(format!("it is larger than {} MiB", max_size / 1024 / 1024)));
     }

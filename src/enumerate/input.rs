@@ -2,9 +2,8 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use tokio::io::AsyncReadExt as _;
-
 use super::EnumerateError;
+use crate::bounded_read;
 
 /// More than any rendering: the largest public chart renders to a few megabytes.
 const MAX_INPUT_SIZE: u64 = 256 * 1024 * 1024;
@@ -38,7 +37,7 @@ impl Input {
     pub(super) async fn read(&self) -> Result<String, EnumerateError> {
         let failed = |source| EnumerateError::Read { input: self.to_string(), source };
         let bytes = match self {
-            Self::File(path) => read_file(path).await,
+            Self::File(path) => read_file(path.clone()).await,
             Self::Stdin => read_stdin().await,
         }
         .map_err(failed)?;
@@ -47,25 +46,14 @@ impl Input {
     }
 }
 
-async fn read_file(path: &PathBuf) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    tokio::fs::File::open(path).await?.take(MAX_INPUT_SIZE + 1).read_to_end(&mut bytes).await?;
-    within_bounds(bytes)
+/// Reads a file on a separate thread.
+async fn read_file(path: PathBuf) -> io::Result<Vec<u8>> {
+    let read = tokio::task::spawn_blocking(move || bounded_read::read(&path, MAX_INPUT_SIZE));
+    read.await.map_err(io::Error::other)?
 }
 
 /// Reads standard input on a separate thread, because it cannot be polled.
 pub(super) async fn read_stdin() -> io::Result<Vec<u8>> {
-    let read = tokio::task::spawn_blocking(|| {
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(io::stdin().lock(), MAX_INPUT_SIZE + 1), &mut bytes)?;
-        Ok::<_, io::Error>(bytes)
-    });
-    within_bounds(read.await.map_err(io::Error::other)??)
-}
-
-fn within_bounds(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
-    if bytes.len() as u64 > MAX_INPUT_SIZE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 256 MiB"));
-    }
-    Ok(bytes)
+    let read = tokio::task::spawn_blocking(|| bounded_read::read_from(io::stdin().lock(), MAX_INPUT_SIZE));
+    read.await.map_err(io::Error::other)?
 }

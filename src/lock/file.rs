@@ -58,7 +58,7 @@ impl Lock {
 }
 
 fn read_all(file: File, path: &Path) -> Result<Vec<u8>, LockError> {
-    bounded_read::read_file(file, MAX_SIZE).map_err(|error| LockError::Unreadable(path.to_owned(), error))
+    bounded_read::read_from(file, MAX_SIZE).map_err(|error| LockError::Unreadable(path.to_owned(), error))
 }
 
 /// Refuses a file of more bytes than a lock can have.

@@ -56,8 +56,12 @@ fn options(check: Level, jobs: usize) -> Options {
 
 /// Mirrors all images of a world.
 async fn mirror(world: &World, options: Options) -> Vec<Mirrored> {
+    mirror_reporting(world, options, Arc::new(Silent)).await
+}
+
+async fn mirror_reporting(world: &World, options: Options, events: Arc<dyn EventSink>) -> Vec<Mirrored> {
     let (source, destination) = (Arc::new(world.source.clone()), Arc::new(world.destination.clone()));
-    pipeline::mirror(source, destination, world.mappings(), options, Arc::new(Silent)).await
+    pipeline::mirror(source, destination, world.mappings(), options, events).await
 }
 
 /// The warnings of a run.
@@ -75,8 +79,7 @@ impl EventSink for Warnings {
 /// Mirrors all images of a world, and returns the warnings as well.
 fn mirror_with_warnings(world: &World, options: Options) -> (Vec<Mirrored>, Vec<String>) {
     let warnings = Arc::new(Warnings::default());
-    let (source, destination) = (Arc::new(world.source.clone()), Arc::new(world.destination.clone()));
-    let mirrored = run(pipeline::mirror(source, destination, world.mappings(), options, warnings.clone()));
+    let mirrored = run(mirror_reporting(world, options, warnings.clone()));
     let warnings = std::mem::take(&mut *warnings.0.lock().unwrap());
     (mirrored, warnings)
 }
