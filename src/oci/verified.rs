@@ -1,5 +1,5 @@
-//! Verified reading: bytes are hashed once while they stream, and the last piece is held back until digest and size
-//! match, so that no reader completes a wrong blob.
+//! Verified reading: bytes are hashed once while they stream, and the last piece, with which the size in the descriptor is
+//! reached, is held back until the digest matches, so that no reader completes a wrong blob.
 
 use bytes::Bytes;
 
@@ -36,14 +36,14 @@ pub enum Mismatch {
     },
 }
 
-/// Verifies one blob as it streams. Memory: the hash state and one piece.
+/// Verifies one blob as it streams. Memory: the hash state and the last piece.
 #[derive(Debug)]
 pub struct DigestVerifier {
     digest: Digest,
     size: u64,
     seen: u64,
     hasher: Hasher,
-    held: Option<Bytes>,
+    last: Option<Bytes>,
 }
 
 impl DigestVerifier {
@@ -55,7 +55,7 @@ impl DigestVerifier {
             size: expected.size,
             seen: 0,
             hasher: expected.digest.hasher(),
-            held: None,
+            last: None,
         }
     }
 
@@ -77,7 +77,7 @@ impl DigestVerifier {
         self.seen
     }
 
-    /// Takes the next piece and returns the previous one, which may now be passed on.
+    /// Takes the next piece and returns it if it may be passed on: the last one may not until the end.
     pub fn push(&mut self, piece: Bytes) -> Result<Option<Bytes>, Mismatch> {
         if piece.is_empty() {
             return Ok(None);
@@ -87,7 +87,11 @@ impl DigestVerifier {
             return Err(Mismatch::TooLong { digest: self.digest.clone(), expected: self.size });
         }
         self.hasher.update(&piece);
-        Ok(self.held.replace(piece))
+        if self.seen < self.size {
+            return Ok(Some(piece));
+        }
+        self.last = Some(piece);
+        Ok(None)
     }
 
     /// Returns the last piece (none for an empty blob) if size and digest match.
@@ -99,7 +103,7 @@ impl DigestVerifier {
         if found != self.digest {
             return Err(Mismatch::Digest { expected: self.digest, found });
         }
-        Ok(self.held)
+        Ok(self.last)
     }
 }
 
