@@ -254,6 +254,20 @@ impl Layout {
         self.length
     }
 
+    /// The range of the manifests.
+    pub(crate) fn manifest_extents(&self) -> HashMap<Digest, Extent> {
+        let mut end = 0;
+        let extents = self.head.iter().filter_map(|file| {
+            let (start, size) = (end + file.header().len() as u64, file.size());
+            end += file.length();
+            match file {
+                HeadFile::Named(..) => None,
+                HeadFile::Manifest(digest, _) => Some((digest.clone(), Extent { offset: start, size })),
+            }
+        });
+        extents.collect()
+    }
+
     /// The range of the blobs.
     #[must_use]
     pub(crate) fn extents(&self) -> HashMap<Digest, Extent> {

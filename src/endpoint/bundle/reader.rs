@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     endpoint::{BlobStream, Cause, Error, Location, Operation, Source},
-    oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target},
+    oci::{
+        Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target,
+        manifest::MAX_MANIFEST_SIZE,
+    },
     problem::Side,
 };
 
@@ -25,6 +28,8 @@ pub struct Bundle {
     /// Set if this program wrote the bundle and its head is intact.
     pub(super) layout: Option<Layout>,
     pub(super) names: HashMap<(Repository, Target), Descriptor>,
+    /// Manifests that are in the archive instead of in memory.
+    pub(super) stored_manifests: HashMap<Digest, Extent>,
     pub(super) is_from_docker: bool,
     /// Blobs of trust files that came from a pipe.
     pub(super) trust_blobs: HashMap<Digest, Bytes>,
@@ -52,6 +57,7 @@ impl Bundle {
             storage,
             layout,
             names,
+            stored_manifests: HashMap::new(),
             is_from_docker: false,
             trust_blobs: HashMap::new(),
             side: Side::Source,
@@ -59,12 +65,37 @@ impl Bundle {
     }
 
     /// The source of a copy of these images under these names. Everything else that is known about the bundle is
-    /// dropped: that of 10,000 images takes more memory than the copy.
+    /// dropped, and manifests are read from an archive again: those of 10,000 images take more memory than the copy.
     #[must_use]
     pub(crate) fn into_source(self, images: impl IntoIterator<Item = (Reference, Descriptor)>) -> Self {
+        let stored_manifests = self.manifests_in_archive();
         let Self { mut head, .. } = self;
         head.forget_all_but_manifests();
-        Self { head, layout: None, names: names_of(images), ..self }
+        head.closure.manifests.retain(|digest, _| !stored_manifests.contains_key(digest));
+        Self { head, layout: None, names: names_of(images), stored_manifests, ..self }
+    }
+
+    /// Where the manifests are in the archive, if it can be read again.
+    fn manifests_in_archive(&self) -> HashMap<Digest, Extent> {
+        let before_blobs = self.layout.as_ref().map(Layout::manifest_extents);
+        match (before_blobs, &self.storage) {
+            (Some(extents), Storage::Archive { .. }) => extents,
+            (None, Storage::Archive { blobs, .. }) => {
+                let extent = |digest: &Digest| Some((digest.clone(), *blobs.get(digest)?));
+                self.head.closure.manifests.keys().filter_map(extent).collect()
+            }
+            (_, Storage::Folder { .. }) => HashMap::new(),
+        }
+    }
+
+    /// Reads a manifest from the archive again.
+    async fn read_manifest(&self, digest: &Digest, extent: Extent) -> Result<Option<RawManifest>, Cause> {
+        let Some(slices) = self.slices() else { return Ok(None) };
+        let (reader, path) = (BlobReader::new(slices.clone(), extent), self.path().to_owned());
+        let read = move || reader.whole("a manifest", MAX_MANIFEST_SIZE as u64, &path);
+        let bytes = tokio::task::spawn_blocking(read).await;
+        let bytes = bytes.map_err(|error| BundleError::Internal(error.to_string()))??;
+        Ok(Some(RawManifest::read(None, bytes, Some(digest))?))
     }
 
     /// Its head.
@@ -182,11 +213,17 @@ impl Source for Bundle {
                 None => return Ok(None),
             },
         };
+        let location = || format!("{}@{digest}", self.storage.path().display());
         if let Some(error) = self.head.closure.damaged.get(digest) {
-            let location = format!("{}@{digest}", self.storage.path().display());
-            return Err(self.error(Operation::ReadManifest, location, error.clone()));
+            return Err(self.error(Operation::ReadManifest, location(), error.clone()));
         }
-        Ok(self.head.closure.manifests.get(digest).cloned())
+        match self.stored_manifests.get(digest) {
+            Some(extent) => {
+                let read = self.read_manifest(digest, *extent).await;
+                read.map_err(|cause| self.error(Operation::ReadManifest, location(), cause))
+            }
+            None => Ok(self.head.closure.manifests.get(digest).cloned()),
+        }
     }
 
     async fn blob_size(&self, _: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
