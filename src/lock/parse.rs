@@ -22,6 +22,8 @@ use super::{
 };
 use crate::oci::{Digest, ManifestError, Reference, json_problem::json_problem_in_line};
 
+/// The name of a lock in a bundle, in messages.
+const IN_A_BUNDLE: &str = "thoras-mirror.lock";
 /// The name of a destination without `to` in messages.
 const UNNAMED: &str = "an unnamed destination";
 /// How much of a file is read at once, in bytes.
@@ -38,10 +40,17 @@ struct Header {
 impl Lock {
     /// Reads a lock from inside a bundle. Errors are one line of text.
     pub fn from_slice(bytes: &[u8]) -> Result<Self, String> {
-        Self::parse(bytes, Path::new("thoras-mirror.lock")).map_err(|error| {
-            let source = std::error::Error::source(&error);
-            source.map_or_else(|| error.to_string(), ToString::to_string)
-        })
+        Self::parse(bytes, Path::new(IN_A_BUNDLE)).map_err(|error| in_one_line(&error))
+    }
+
+    /// The same, piece by piece. Each reader gives the content from its beginning: the first is read for the version,
+    /// the second for the rest, and to the end unless that fails.
+    pub(crate) fn from_readers(first: impl Read, second: impl Read) -> Result<Self, String> {
+        let path = Path::new(IN_A_BUNDLE);
+        let version = version(schema_of(BufReader::with_capacity(PIECE, first)), path);
+        version
+            .and_then(|version| Self::parse_version(&version, second, path))
+            .map_err(|error| in_one_line(&error))
     }
 
     /// Reads a lock's content. `path` names it in errors.
@@ -58,11 +67,15 @@ impl Lock {
     pub(super) fn parse_file(file: &mut (impl Read + Seek), path: &Path) -> Result<Self, LockError> {
         let version = version(schema_of(BufReader::new(&mut *file)), path)?;
         file.rewind().map_err(|error| LockError::Unreadable(path.to_owned(), error))?;
-        let file = BufReader::with_capacity(PIECE, file);
+        Self::parse_version(&version, file, path)
+    }
+
+    fn parse_version(version: &Version, reader: impl Read, path: &Path) -> Result<Self, LockError> {
+        let reader = BufReader::with_capacity(PIECE, reader);
         match version {
-            Version::Second => content::<Self>(serde_json::from_reader(file), path)?.checked(path),
+            Version::Second => content::<Self>(serde_json::from_reader(reader), path)?.checked(path),
             Version::First => {
-                content::<v1::Lock>(serde_json::from_reader(file), path).map(Self::from)?.checked(path)
+                content::<v1::Lock>(serde_json::from_reader(reader), path).map(Self::from)?.checked(path)
             }
         }
     }
@@ -172,6 +185,12 @@ fn check_copies(image: &LockedImage, destinations: &HashSet<Option<&str>>) -> Re
         }
     }
     Ok(())
+}
+
+/// The reason alone: the bundle is named by others.
+fn in_one_line(error: &LockError) -> String {
+    let source = std::error::Error::source(error);
+    source.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Explains an error of the parser, or of the file behind it.

@@ -1,11 +1,15 @@
 //! The content of a file that precedes the blobs. The lock of 10,000 images has 16 MB, so it does not stay in memory.
 
-use std::io::{self, BufWriter, Write};
+use std::{
+    io::{self, BufWriter, Read, Write},
+    path::Path,
+};
 
 use bytes::Bytes;
 use tempfile::{SpooledData, SpooledTempFile};
 
 use super::{
+    error::BundleError,
     slices::{Extent, Slices},
     storage::BlobReader,
 };
@@ -40,6 +44,20 @@ impl Content {
         })
     }
 
+    /// The content of a file of at most `limit` bytes. A small one is read into memory.
+    pub(crate) fn of_file(
+        file: BlobReader,
+        name: &'static str,
+        limit: u64,
+        path: &Path,
+    ) -> Result<Self, BundleError> {
+        file.check_readable(name, limit)?;
+        if file.size() > MAX_IN_MEMORY as u64 {
+            return Ok(Self::Stored(file));
+        }
+        file.whole(name, limit, path).map(Self::Memory)
+    }
+
     /// The file of a lock.
     pub(crate) fn of_lock(lock: &Lock) -> Self {
         Self::written(|out| lock.write_to(out))
@@ -69,6 +87,37 @@ impl Content {
         })
     }
 
+    /// Reads it from its beginning.
+    pub(crate) fn reader(&self) -> Box<dyn Read + '_> {
+        match self {
+            Self::Memory(bytes) => Box::new(&**bytes),
+            Self::Stored(file) => Box::new(file.sequential()),
+        }
+    }
+
+    /// The lock in this file, which has at most `most_values` values and the digest that the index records, if any.
+    /// The bytes that are hashed are those that are parsed, even if somebody changes the file meanwhile.
+    pub(crate) fn read_lock(
+        &self,
+        expected: Option<&Digest>,
+        most_values: usize,
+    ) -> Result<Lock, BundleError> {
+        let mut hashed = Hashed::new(self, expected, most_values);
+        let lock = Lock::from_readers(self.reader(), &mut hashed);
+        if hashed.values > most_values {
+            return Err(BundleError::Lock(format!("it has more than {most_values} values")));
+        }
+        // An error can come before the end. Which one it is matters less than that the bytes are not those recorded.
+        let rest = io::copy(&mut hashed, &mut io::sink());
+        let found = hashed.hasher.take().map(Hasher::finish);
+        match expected {
+            Some(expected) if rest.is_ok() && found.as_ref() != Some(expected) => {
+                Err(BundleError::Lock(format!("its digest is not {expected}, as in index.json")))
+            }
+            _ => lock.map_err(BundleError::Lock),
+        }
+    }
+
     /// Its digest.
     pub(crate) fn digest(&self) -> io::Result<Digest> {
         let mut hasher = Hasher::new(Algorithm::Sha256);
@@ -86,6 +135,36 @@ impl Content {
             (Self::Memory(own), Self::Memory(other)) => own == other,
             _ => self.size() == other.size(),
         }
+    }
+}
+
+/// Hashes what is read of a lock, and counts its values: short ones take many times their length in memory, but a real
+/// lock's are digests and names.
+struct Hashed<'a> {
+    content: Box<dyn Read + 'a>,
+    hasher: Option<Hasher>,
+    values: usize,
+    most_values: usize,
+}
+
+impl<'a> Hashed<'a> {
+    fn new(content: &'a Content, expected: Option<&Digest>, most_values: usize) -> Self {
+        Self { content: content.reader(), hasher: expected.map(Digest::hasher), values: 1, most_values }
+    }
+}
+
+impl Read for Hashed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.content.read(buffer)?;
+        let read = buffer.get(..length).unwrap_or_default();
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(read);
+        }
+        self.values += read.split(|byte| *byte == b',').count() - 1;
+        if self.values > self.most_values {
+            return Err(io::Error::other("too many values"));
+        }
+        Ok(length)
     }
 }
 
@@ -122,5 +201,50 @@ mod tests {
             assert_eq!((read == bytes, content.size()), (true, size as u64));
             assert_eq!(content.digest().unwrap(), Digest::sha256(&bytes));
         }
+    }
+    /// A lock of this many images, in a file, as text.
+    fn lock_of(images: usize) -> String {
+        let images: Vec<String> = (0..images)
+            .map(|number| {
+                format!(
+                    r#"{{"source":"a.example.com/b:{number}","platforms":[],"blobs":[],"destinations":
+                        [{{"to":null,"reference":"c.example.com/d:{number}","confirmed":false}}]}}"#
+                )
+            })
+            .collect();
+        let schema = crate::lock::SCHEMA;
+        let destinations = r#"[{"to":null,"naming":"last"}]"#;
+        let images = images.join(",");
+        format!(
+            r#"{{"schema":"{schema}","destinations":{destinations},"platforms":[],"images":[{images}],"blobs":{{}}}}"#
+        )
+    }
+
+    #[test]
+    fn a_large_lock_is_read_from_its_file_with_its_digest() {
+        let text = lock_of(9000);
+        assert!(text.len() > MAX_IN_MEMORY);
+        let content = Content::written(|out| out.write_all(text.as_bytes()));
+        assert!(matches!(content, Content::Stored(_)));
+        let digest = Digest::sha256(text.as_bytes());
+        assert_eq!(content.read_lock(Some(&digest), 100_000).unwrap().images.len(), 9000);
+        assert_eq!(content.read_lock(None, 100_000).unwrap().images.len(), 9000);
+        let error = content.read_lock(Some(&digest), 100).unwrap_err();
+        assert!(error.to_string().contains("more than 100 values"), "{error}");
+    }
+
+    #[test]
+    fn another_lock_than_the_recorded_one_is_refused_whatever_it_has() {
+        let recorded = Digest::sha256(b"another");
+        for text in
+            [lock_of(1), lock_of(1) + "}", "{".to_owned(), String::new(), r#"{"schema":"x"}"#.to_owned()]
+        {
+            let content = Content::from(Bytes::from(text.clone().into_bytes()));
+            let error = content.read_lock(Some(&recorded), 100).unwrap_err();
+            assert!(error.to_string().contains("its digest is not"), "{text}: {error}");
+        }
+        let spaced = lock_of(1) + "  \n";
+        let digest = Digest::sha256(spaced.as_bytes());
+        Content::from(Bytes::from(spaced)).read_lock(Some(&digest), 100).unwrap();
     }
 }

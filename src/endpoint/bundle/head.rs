@@ -14,7 +14,6 @@ use super::{
     error::BundleError,
     index::{Index, IndexEntry, WrittenIndex},
     layout::Layout,
-    storage::BlobReader,
     trust::is_trust_manifest,
 };
 use crate::{
@@ -47,27 +46,17 @@ pub struct Head {
 
 impl Head {
     /// Parses the first two files. Manifests are added later.
-    pub(crate) fn new(index_bytes: Bytes, lock_bytes: Option<Bytes>) -> Result<Self, BundleError> {
+    pub(crate) fn new(index_bytes: Bytes, lock_content: Option<Content>) -> Result<Self, BundleError> {
         let index = Index::read(&index_bytes)?;
-        if let (Some(expected), Some(bytes)) = (&index.lock, lock_bytes.as_deref())
-            && !expected.matches(bytes)
-        {
-            return Err(BundleError::Lock(format!("its digest is not {expected}, as in index.json")));
-        }
-        // Short values take many times their length in memory; a real lock's values are digests and names.
-        let values = |bytes: &Bytes| bytes.split(|byte| *byte == b',').count();
         let most = most_lock_values(index.images.len());
-        if lock_bytes.as_ref().is_some_and(|bytes| values(bytes) > most) {
-            return Err(BundleError::Lock(format!("it has more than {most} values")));
-        }
-        let lock = lock_bytes.as_deref().map(Lock::from_slice).transpose().map_err(BundleError::Lock)?;
+        let read = |content: &Content| content.read_lock(index.lock.as_ref(), most);
+        let lock = lock_content.as_ref().map(read).transpose()?;
         let foreign_layers = lock.as_ref().is_some_and(|lock| lock.foreign_layers).into();
         let roots = index.images.iter().chain(&index.trust).map(|entry| &entry.root);
         let closure = Closure::of_roots(roots, foreign_layers)
             .map_err(|error| BundleError::Index(error.to_string()))?
             .with_early_roots(index.trust.iter().map(|entry| entry.root.digest.clone()))
             .sharing(lock.iter().flat_map(Lock::digests));
-        let lock_content = lock_bytes.map(Content::from);
         Ok(Self { index, lock, index_bytes, lock_content, closure, attachments: Attachments::default() })
     }
 
@@ -176,11 +165,6 @@ impl Head {
     /// Whether there is a lock.
     pub(crate) fn has_lock(&self) -> bool {
         self.lock_content.is_some()
-    }
-
-    /// Frees the memory of the lock's bytes: they are stored there.
-    pub(crate) fn with_stored_lock(self, stored: BlobReader) -> Self {
-        Self { lock_content: Some(Content::Stored(stored)), ..self }
     }
 
     /// The blobs that the bundle leaves out because its destination has them.

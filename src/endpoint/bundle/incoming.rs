@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
     Bundle, BundleError, Head,
+    content::Content,
     header::{BLOCK, Block, Entry, Headers, Step, other_than_an_archive, padding},
     index,
     names::{self, Name},
@@ -121,7 +122,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
                 Name::Blob(digest) => {
                     if head.is_none() {
                         let index: Bytes = index.take().ok_or(BundleError::IndexTooLate)?;
-                        head = Some(Head::new(index, lock.take())?);
+                        head = Some(Head::new(index, lock.take().map(Content::Memory))?);
                     }
                     if size > MAX_MANIFEST_SIZE as u64 {
                         return Err(BundleError::IndexTooLate);
@@ -138,7 +139,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         self.refuse_other_archives(marker)?;
         let head = match (head, index) {
             (Some(head), _) => head,
-            (None, Some(index)) => Head::new(index, lock)?,
+            (None, Some(index)) => Head::new(index, lock.map(Content::Memory))?,
             (None, None) => return Err(not_a_layout("it has no `index.json` file")),
         };
         if !marker {

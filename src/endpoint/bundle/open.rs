@@ -14,6 +14,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    content::Content,
     error::BundleError,
     head::Head,
     index,
@@ -100,7 +101,7 @@ impl Bundle {
         if let Some(index) = &index {
             signature::check(signed, index)?;
         }
-        let lock = small(Name::Lock, names::LOCK, largest_lock(index.as_ref()))?;
+        let lock = file(Name::Lock).map(|file| lock_content(file, index.as_ref(), path)).transpose()?;
         let is_from_docker = found.contains_key(&Name::Docker);
         let blobs = found.into_iter().filter_map(|(name, extent)| match name {
             Name::Blob(digest) => Some((digest, extent)),
@@ -122,7 +123,8 @@ impl Bundle {
         if let Some(index) = &index {
             signature::check(signed, index)?;
         }
-        let lock = storage.small(names::LOCK, largest_lock(index.as_ref()))?;
+        let lock = storage.file(names::LOCK)?;
+        let lock = lock.map(|file| lock_content(file, index.as_ref(), path)).transpose()?;
         let is_from_docker = storage.file(names::DOCKER)?.is_some();
         if marker.is_none()
             && let Some(folder) = layout_below(path)
@@ -141,7 +143,7 @@ impl Bundle {
     fn from_files(
         marker: Option<&Bytes>,
         index: Option<Bytes>,
-        lock: Option<Bytes>,
+        lock: Option<Content>,
         storage: Storage,
     ) -> Result<Self, BundleError> {
         let refused = |reason| BundleError::NotALayout { path: storage.path().to_owned(), reason };
@@ -162,6 +164,11 @@ impl Bundle {
         }
         Ok(Self::new(head, storage, None))
     }
+}
+
+/// The content of the lock that is read together with this index.
+fn lock_content(file: BlobReader, index: Option<&Bytes>, path: &Path) -> Result<Content, BundleError> {
+    Content::of_file(file, names::LOCK, largest_lock(index), path)
 }
 
 /// The largest lock that is read together with this index, in bytes.
@@ -202,28 +209,27 @@ fn unaltered_head(
     signed: Option<&IndexSignature>,
 ) -> Result<Option<(Head, Layout)>, BundleError> {
     let mut scan = Scan::new(slices, path);
-    let mut small = |wanted: Name, called, limit| -> Result<Option<(Bytes, BlobReader)>, BundleError> {
-        match scan.next_file() {
-            Ok(Some((name, extent))) if name == wanted && extent.size <= limit => {
-                let reader = BlobReader::new(slices.clone(), extent);
-                reader.whole(called, limit, path).map(|bytes| Some((bytes, reader)))
-            }
-            // A volume is missing. Which program wrote the archive does not matter.
-            Err(error @ BundleError::Absent { .. }) => Err(error),
-            // Scanning the whole archive finds the problem.
-            Ok(_) | Err(_) => Ok(None),
-        }
+    let mut next = |wanted: Name| match scan.next_file() {
+        Ok(Some((name, extent))) if name == wanted => Ok(Some(BlobReader::new(slices.clone(), extent))),
+        // A volume is missing. Which program wrote the archive does not matter.
+        Err(error @ BundleError::Absent { .. }) => Err(error),
+        // Scanning the whole archive finds the problem.
+        Ok(_) | Err(_) => Ok(None),
+    };
+    let mut small = |wanted: Name, called, limit| {
+        let file = next(wanted)?.filter(|file| file.size() <= limit);
+        file.map(|file| file.whole(called, limit, path)).transpose()
     };
     let marker = small(Name::Marker, names::MARKER, MAX_MARKER_SIZE)?;
-    if marker.is_none_or(|(marker, _)| marker != names::MARKER_CONTENT) {
+    if marker.is_none_or(|marker| marker != names::MARKER_CONTENT) {
         return Ok(None);
     }
-    let Some((index, _)) = small(Name::Index, names::INDEX, index::MAX_SIZE)? else { return Ok(None) };
+    let Some(index) = small(Name::Index, names::INDEX, index::MAX_SIZE)? else { return Ok(None) };
     signature::check(signed, &index)?;
     let limit = largest_lock(Some(&index));
-    let Some((lock, stored)) = small(Name::Lock, names::LOCK, limit)? else { return Ok(None) };
-    let Ok(head) = Head::new(index, Some(lock)) else { return Ok(None) };
-    let mut head = head.with_stored_lock(stored);
+    let Some(lock) = next(Name::Lock)?.filter(|file| file.size() <= limit) else { return Ok(None) };
+    let lock = lock_content(lock, Some(&index), path)?;
+    let Ok(mut head) = Head::new(index, Some(lock)) else { return Ok(None) };
     while !head.closure.is_complete() {
         match scan.next_file() {
             Ok(Some((Name::Blob(digest), extent))) if extent.size <= MAX_MANIFEST_SIZE as u64 => {

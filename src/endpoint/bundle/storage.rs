@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -219,16 +219,23 @@ impl BlobReader {
 
     /// All its bytes; an error if there are more than `limit`.
     pub(crate) fn whole(&self, name: &'static str, limit: u64, path: &Path) -> Result<Bytes, BundleError> {
-        let size = self.extent.size;
-        if size > limit {
+        self.check_readable(name, limit)?;
+        let whole = self.piece(0, usize::try_from(self.extent.size).unwrap_or(usize::MAX));
+        whole.map_err(|error| BundleError::unreadable(path, error))
+    }
+
+    /// An error if there are more than `limit` bytes, or some are in a missing volume.
+    pub(crate) fn check_readable(&self, name: &'static str, limit: u64) -> Result<(), BundleError> {
+        if self.extent.size > limit {
             return Err(BundleError::TooLarge { name, limit });
         }
-        let absent = self.absent();
-        if !absent.is_empty() {
-            return Err(BundleError::Absent { names: absent });
-        }
-        let whole = self.piece(0, usize::try_from(size).unwrap_or(usize::MAX));
-        whole.map_err(|error| BundleError::unreadable(path, error))
+        let names = self.absent();
+        if names.is_empty() { Ok(()) } else { Err(BundleError::Absent { names }) }
+    }
+
+    /// Reads it from its beginning.
+    pub(crate) fn sequential(&self) -> Sequential<'_> {
+        Sequential { blob: self, offset: 0 }
     }
 
     /// Streams from `offset` on, one piece ahead of its consumer. A failed read is reported at `location`.
@@ -264,5 +271,21 @@ impl BlobReader {
         let reader = self.clone();
         let end = offset + rest.min(PIECE as u64);
         Some((tokio::task::spawn_blocking(move || reader.piece(offset, PIECE)), end))
+    }
+}
+
+/// A blob that is read from its beginning.
+pub(crate) struct Sequential<'a> {
+    blob: &'a BlobReader,
+    offset: u64,
+}
+
+impl Read for Sequential<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.blob.size().saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let length = left.min(buffer.len());
+        self.blob.read_exact_at(buffer.get_mut(..length).unwrap_or_default(), self.offset)?;
+        self.offset += length as u64;
+        Ok(length)
     }
 }

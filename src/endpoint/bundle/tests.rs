@@ -1,6 +1,6 @@
 //! Bundles of this program and of others: opened, read, and damaged in every way.
 
-use std::{fs, io::Write as _};
+use std::{fs, io::Write as _, path::Path};
 
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
@@ -156,17 +156,49 @@ fn what_is_written_is_an_archive_that_others_read() {
     assert_eq!(names[3..6], sorted);
 }
 
+/// The same images in an archive in another order, without a lock.
+fn archived_again(folder: &Path) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append_dir_all("./blobs", folder.join("blobs")).unwrap();
+    for name in ["oci-layout", "index.json"] {
+        builder.append_path_with_name(folder.join(name), name).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+#[tokio::test]
+async fn the_source_of_a_copy_reads_manifests_from_the_archive_again() {
+    let sample = sample();
+    let folder = tempfile::tempdir().unwrap();
+    tar::Archive::new(sample.bytes.as_slice()).unpack(folder.path()).unwrap();
+    let repository = sample.reference.repository();
+    for bytes in [sample.bytes.clone(), archived_again(folder.path())] {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&bytes).unwrap();
+        let bundle = Bundle::open(file.path()).unwrap();
+        let manifests = bundle.head.closure.manifests.clone();
+        let bundle = bundle.into_source([(sample.reference.clone(), sample.root.clone())]);
+        assert_eq!((manifests.len(), bundle.head.closure.manifests.len()), (3, 0));
+        let root = bundle.manifest(repository, &Target::Tag("1".into())).await.unwrap();
+        assert_eq!(root.as_ref(), manifests.get(&sample.root.digest));
+        for (digest, manifest) in &manifests {
+            let read = bundle.manifest(repository, &Target::Digest(digest.clone())).await.unwrap();
+            assert_eq!(read.as_ref(), Some(manifest));
+        }
+        let layer = Target::Digest(sample.layer.clone());
+        assert_eq!(bundle.manifest(repository, &layer).await.unwrap(), None, "a layer is not a manifest");
+        fs::write(file.path(), vec![b' '; bytes.len()]).unwrap();
+        let error = bundle.manifest(repository, &Target::Tag("1".into())).await.unwrap_err();
+        assert!(error.cause.to_string().contains("digest"), "{error}: {}", error.cause);
+    }
+}
+
 #[tokio::test]
 async fn an_archive_and_a_folder_in_any_order_are_read() {
     let sample = sample();
     let folder = tempfile::tempdir().unwrap();
     tar::Archive::new(sample.bytes.as_slice()).unpack(folder.path()).unwrap();
-    let mut builder = tar::Builder::new(Vec::new());
-    builder.append_dir_all("./blobs", folder.path().join("blobs")).unwrap();
-    for name in ["oci-layout", "index.json"] {
-        builder.append_path_with_name(folder.path().join(name), name).unwrap();
-    }
-    let archive = open(&builder.into_inner().unwrap()).unwrap();
+    let archive = open(&archived_again(folder.path())).unwrap();
     let folder = Bundle::open(folder.path()).unwrap();
     for bundle in [archive, folder] {
         assert!(bundle.layout().is_none());
@@ -299,5 +331,5 @@ fn the_limits_admit_ten_thousand_signed_images() {
     let values = bytes.split(|byte| *byte == b',').count();
     assert!(values * 100 < head::most_lock_values(entries * 100), "{values} values");
     assert!(bytes.len() as u64 * TIMES < crate::lock::MAX_RECEIPT_SIZE);
-    Head::new(index.into(), Some(bytes.into())).unwrap();
+    Head::new(index.into(), Some(content::Content::from(Bytes::from(bytes)))).unwrap();
 }

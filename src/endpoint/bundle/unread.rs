@@ -1,16 +1,14 @@
 //! A layout in a folder of which only the index has been read, for thousands of images.
 
-use std::{
-    collections::HashMap,
-    io::{self, BufReader, Read},
-    path::Path,
-};
+use std::{collections::HashMap, io::BufReader, path::Path};
 
 use bytes::Bytes;
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
+    content::Content,
     error::BundleError,
+    head::most_lock_values,
     index::{self, IndexDocument},
     names,
     open::MAX_MARKER_SIZE,
@@ -18,7 +16,7 @@ use super::{
     storage::{BlobReader, Storage},
 };
 use crate::{
-    lock::{Lock, Placement, SCHEMA},
+    lock::{Placement, SCHEMA},
     oci::{Digest, json_problem::json_problem},
 };
 
@@ -81,9 +79,7 @@ fn outline(
     path: &Path,
 ) -> Result<(Option<Placement>, usize), BundleError> {
     let limit = index::largest_lock(index.count());
-    if lock.size() > limit {
-        return Err(BundleError::TooLarge { name: names::LOCK, limit });
-    }
+    lock.check_readable(names::LOCK, limit)?;
     if let Some(expected) = &index.lock()? {
         let found = super::hashing::hash_with_progress(lock, expected, lock.size(), |_| ());
         let found = found.map_err(|error| BundleError::unreadable(path, error))?.finish();
@@ -91,29 +87,14 @@ fn outline(
             return Err(BundleError::Lock(format!("its digest is not {expected}, as in index.json")));
         }
     }
-    let reader = BufReader::with_capacity(PIECE, Sequential { reader: lock, offset: 0 });
+    let reader = BufReader::with_capacity(PIECE, lock.sequential());
     let unreadable = |error: serde_json::Error| BundleError::Lock(json_problem(&error));
     let outline: Outline = serde_json::from_reader(reader).map_err(unreadable)?;
     if outline.schema == SCHEMA {
         let left_out = outline.base.map_or(0, |base| base.blobs.len());
         return Ok((outline.destinations.into_iter().next(), left_out));
     }
-    let lock = Lock::from_slice(&lock.whole(names::LOCK, limit, path)?).map_err(BundleError::Lock)?;
+    let content = Content::of_file(lock.clone(), names::LOCK, limit, path)?;
+    let lock = content.read_lock(index.lock()?.as_ref(), most_lock_values(index.count()))?;
     Ok((lock.placement().cloned(), lock.base.map_or(0, |base| base.blobs.len())))
-}
-
-/// Reads a blob from its beginning.
-struct Sequential<'a> {
-    reader: &'a BlobReader,
-    offset: u64,
-}
-
-impl Read for Sequential<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.reader.size().saturating_sub(self.offset)).unwrap_or(usize::MAX);
-        let length = left.min(buffer.len());
-        self.reader.read_exact_at(buffer.get_mut(..length).unwrap_or_default(), self.offset)?;
-        self.offset += length as u64;
-        Ok(length)
-    }
 }
