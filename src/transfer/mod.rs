@@ -311,7 +311,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         mount: Option<&'a Repository>,
     ) -> BlobTransfer<'a, S, D> {
         let (source, destination, events) = (&*self.source, &*self.destination, &self.events);
-        BlobTransfer { source, destination, events, image, blob, mount }
+        BlobTransfer { source, destination, events, image, blob, mount, queue: &self.queue }
     }
 }
 

@@ -4,23 +4,34 @@
 //! starts first, because a large blob that starts last delays the end.
 //!
 //! Two lanes share the slots. Large blobs are limited by bandwidth, so a few at a time suffice; small blobs are limited
-//! by round trips and fill the other slots.
+//! by round trips and fill the other slots. Over a long link, a connection needs many round trips to reach its share of
+//! the bandwidth, so more large blobs are in progress there.
 
 use std::{
     cmp::Ordering,
     collections::BinaryHeap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
 
 /// The size in bytes from which a blob counts as large.
 const LARGE: u64 = 1024 * 1024;
+/// How many eighths of the slots large blobs may have, and how many if all answers come from far away.
+const LARGE_EIGHTHS: usize = 3;
+const LARGE_EIGHTHS_FAR: usize = 6;
+/// An answer that takes this long comes from far away, or from a busy registry.
+const FAR: Duration = Duration::from_millis(15);
+/// This many of the first answers decide.
+const DECISIVE_ANSWERS: u32 = 3;
 
 /// The queue of one run.
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Arc<Mutex<State>>,
+    /// How many more slots large blobs may have over a long link.
+    more_large_far: usize,
 }
 
 #[derive(Debug)]
@@ -30,6 +41,8 @@ struct State {
     small: BinaryHeap<Waiter>,
     large: BinaryHeap<Waiter>,
     next: u64,
+    /// How many answers took long; `None` as soon as it is decided whether the link is long.
+    slow_answers: Option<u32>,
 }
 
 /// When the blobs of an image are copied: images with a smaller rank come first.
@@ -65,12 +78,31 @@ pub(super) struct Slot {
 }
 
 impl Queue {
-    /// `at_once` concurrent blobs, at least one; at most three eighths of them large.
+    /// `at_once` concurrent blobs, at least one.
     pub(super) fn new(at_once: usize) -> Self {
         let free = at_once.max(1);
-        let free_large = (free * 3).div_ceil(8);
-        let state = State { free, free_large, ..State::empty() };
-        Self { state: Arc::new(Mutex::new(state)) }
+        let large = |eighths: usize| (free * eighths).div_ceil(8);
+        let free_large = large(LARGE_EIGHTHS);
+        let state = State { free, free_large, slow_answers: Some(0), ..State::empty() };
+        let more_large_far = large(LARGE_EIGHTHS_FAR) - free_large;
+        Self { state: Arc::new(Mutex::new(state)), more_large_far }
+    }
+
+    /// Records how long an endpoint took to answer a short request. If the first answers all took long, large blobs get
+    /// more slots.
+    pub(super) fn note_answer(&self, time: Duration) {
+        {
+            let mut state = lock(&self.state);
+            let Some(slow) = state.slow_answers else { return };
+            let is_slow = time >= FAR;
+            if is_slow && slow + 1 < DECISIVE_ANSWERS {
+                state.slow_answers = Some(slow + 1);
+                return;
+            }
+            state.slow_answers = None;
+            state.free_large += if is_slow { self.more_large_far } else { 0 };
+        }
+        hand_out(&self.state);
     }
 
     /// Waits for a slot for a blob of `size` bytes of an image with this rank.
@@ -94,7 +126,8 @@ impl Queue {
 
 impl State {
     fn empty() -> Self {
-        Self { free: 0, free_large: 0, small: BinaryHeap::new(), large: BinaryHeap::new(), next: 0 }
+        let (small, large) = (BinaryHeap::new(), BinaryHeap::new());
+        Self { free: 0, free_large: 0, small, large, next: 0, slow_answers: None }
     }
 
     /// The first waiter that a free slot may serve.
@@ -207,6 +240,39 @@ mod tests {
         let queue = Queue::new(1);
         assert!(queue.acquire(RANK, u64::MAX).now_or_never().is_some());
         assert!(Queue::new(0).acquire(RANK, 1).now_or_never().is_some(), "zero would never move anything");
+    }
+
+    /// How many large blobs are in progress after answers that took this long.
+    fn large_after(answers: &[u64]) -> usize {
+        let queue = Queue::new(16);
+        let mut held: Vec<_> = (0..16).filter_map(|_| queue.acquire(RANK, LARGE).now_or_never()).collect();
+        assert_eq!(held.len(), 6);
+        for time in answers {
+            queue.note_answer(Duration::from_millis(*time));
+        }
+        held.extend((0..16).filter_map(|_| queue.acquire(RANK, LARGE).now_or_never()));
+        assert!(queue.acquire(RANK, 1).now_or_never().is_some(), "small blobs have room");
+        held.len()
+    }
+
+    #[test]
+    fn more_large_blobs_are_in_progress_over_a_long_link() {
+        assert_eq!(large_after(&[50, 50]), 6, "not decided yet");
+        assert_eq!(large_after(&[50, 50, 50]), 12);
+        assert_eq!(large_after(&[50, 50, 50, 1, 50, 50, 50, 50]), 12, "decided once");
+        assert_eq!(large_after(&[50, 50, 1, 50, 50, 50, 50]), 6, "one quick answer: it was only busy");
+    }
+
+    #[test]
+    fn slots_that_a_long_link_adds_serve_those_who_wait() {
+        let queue = Arc::new(Queue::new(2));
+        let _large = queue.acquire(RANK, LARGE).now_or_never().expect("free");
+        let mut next = waiting(&queue, LARGE);
+        (0..3).for_each(|_| queue.note_answer(FAR));
+        assert!((&mut next).now_or_never().is_some());
+        let queue = Queue::new(1);
+        (0..3).for_each(|_| queue.note_answer(FAR));
+        assert!(queue.acquire(RANK, LARGE).now_or_never().is_some());
     }
 
     #[test]

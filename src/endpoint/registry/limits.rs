@@ -30,6 +30,10 @@ pub(super) const MAX_ERROR_BODY_SIZE: usize = 64 * 1024;
 pub(super) const REQUESTS_PER_HOST: (usize, usize) = (24, 48);
 /// Concurrent blob transfers from or to one host: initial and maximum number.
 pub(super) const BLOBS_PER_HOST: (usize, usize) = (8, 128);
+/// The initial number for a host that is far away: there, connections need many round trips to reach their speed.
+pub(super) const BLOBS_PER_FAR_HOST: usize = 16;
+/// A host is far away if its quickest answer took this long.
+pub(super) const FAR: Duration = Duration::from_millis(15);
 
 /// Configurable limits. Tests use smaller ones.
 #[derive(Debug, Clone, Copy)]

@@ -42,6 +42,8 @@ pub(super) struct Pace {
     /// How many blobs had been transferred when the upload of a blob was last refused.
     refused_uploads: Mutex<HashMap<Digest, u64>>,
     moved: AtomicU64,
+    /// The time that the quickest answer took, in microseconds.
+    quickest: AtomicU64,
 }
 
 impl Pace {
@@ -55,6 +57,7 @@ impl Pace {
             state,
             refused_uploads: Mutex::default(),
             moved: AtomicU64::new(0),
+            quickest: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -86,7 +89,15 @@ impl Pace {
     /// Waits for a permit to transfer a blob. A transfer takes the destination's permit before the source's, so that
     /// two transfers cannot deadlock.
     pub(super) async fn blob(&self) -> Permit {
+        if self.is_far() {
+            self.blobs.start_with(limits::BLOBS_PER_FAR_HOST);
+        }
         self.blobs.enter().await
+    }
+
+    fn is_far(&self) -> bool {
+        let quickest = self.quickest.load(Ordering::Relaxed);
+        quickest != u64::MAX && Duration::from_micros(quickest) >= limits::FAR
     }
 
     /// A permit for one more transfer of a blob that is in progress, if there are few others.
@@ -112,6 +123,8 @@ impl Pace {
 
     /// Records a successful request.
     pub(super) fn answered(&self, turn: Turn) {
+        let time = u64::try_from(turn.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.quickest.fetch_min(time, Ordering::Relaxed);
         self.throttles().answered(turn);
         self.state.answered();
         self.requests.widen();
@@ -239,6 +252,16 @@ impl Lane {
         }
     }
 
+    /// Widens the lane to what it would have started with, unless it has been halved.
+    fn start_with(&self, start: usize) {
+        let mut width = lock(&self.width);
+        let start = (start / self.machines.max(1)).clamp(1, self.widest);
+        if width.halved_at.is_none() && width.now < start {
+            self.permits.add_permits(start - width.now);
+            width.now = start;
+        }
+    }
+
     fn halve(&self, now: Instant) {
         let mut width = lock(&self.width);
         if width.halved_at.is_some_and(|at| now.saturating_duration_since(at) < EPOCH) {
@@ -298,6 +321,34 @@ mod tests {
         };
         assert_eq!(std::iter::repeat_with(widen).take(7).collect::<Vec<_>>(), [2, 2, 3, 3, 3, 4, 4]);
         assert_eq!(std::iter::from_fn(|| enter(&lane)).collect::<Vec<_>>().len(), 4);
+    }
+
+    #[test]
+    fn a_lane_to_a_far_host_starts_wider_and_never_after_a_refusal() {
+        let lane = Lane::new((8, 128), 1);
+        (0..3).for_each(|_| lane.start_with(16));
+        assert_eq!(std::iter::from_fn(|| enter(&lane)).take(99).collect::<Vec<_>>().len(), 16);
+        lane.halve(Instant::now());
+        lane.start_with(16);
+        assert_eq!(lock(&lane.width).now, 8);
+        let shared = Lane::new((8, 128), 4);
+        shared.start_with(16);
+        assert_eq!(lock(&shared.width).now, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_quickest_answer_tells_whether_a_host_is_far_away() {
+        let pace = Pace::new(Arc::default(), NonZeroU32::MIN);
+        let width = || lock(&pace.blobs.width).now;
+        for (time, is_far) in [(40, true), (90, true), (3, false), (90, false)] {
+            let (turn, permit) = pace.request(Action::ReadManifest).await;
+            tokio::time::advance(Duration::from_millis(time)).await;
+            drop(permit);
+            pace.answered(turn);
+            assert_eq!(pace.is_far(), is_far, "{time}");
+        }
+        drop(pace.blob().await);
+        assert_eq!(width(), limits::BLOBS_PER_HOST.0);
     }
 
     #[test]

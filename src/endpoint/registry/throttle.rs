@@ -85,6 +85,13 @@ pub(super) struct Turn {
     sent_at: Instant,
 }
 
+impl Turn {
+    /// How long the request has been under way.
+    pub(super) fn elapsed(self) -> Duration {
+        self.sent_at.elapsed()
+    }
+}
+
 impl Throttles {
     /// The limits of a host. The known ones apply from the start.
     pub(super) fn new(host: &str) -> Self {
