@@ -148,6 +148,7 @@
 //! | change how signatures and other referrers are found or recorded in a registry | `endpoint/registry/referrers/` |
 //! | change which referrers are pushed, or in which order | `plan.rs` says which, `transfer/attached.rs` in which order |
 //! | change what is retried | `endpoint/registry/retry.rs`; how often and after which pause: `endpoint/retry.rs` |
+//! | say which failures have one cause and are reported once | `fault` of the endpoint's error for `error/cause_key.rs`; texts are compared in `report/same_cause.rs` |
 //! | explain one more error of a registry | `endpoint/registry/error.rs` for the message and the hint, `endpoint/cause.rs` for those that bundles share |
 //! | handle a quirk of one registry | `endpoint/registry/capabilities.rs` for what one answer says about all later requests, `endpoint/registry/message_text.rs` if only a text tells |
 //! | refuse or skip an image for one more reason | `pipeline/mirror/resolve.rs`, before anything of it is copied |

@@ -34,7 +34,7 @@ pub use self::{
     location::{Location, Operation},
     retry::Retry,
 };
-pub(crate) use self::{error::without_attempts, forward::forward, retry::set_retries};
+pub(crate) use self::{error::without_attempts, forward::forward, location::registry_in, retry::set_retries};
 use crate::{
     event::BlobOutcome,
     oci::{Attachment, Descriptor, Digest, RawManifest, Repository, Target},

@@ -102,6 +102,7 @@ pub(super) fn failed() -> ImageOutcome {
         causes: vec!["the registry answered 403 Forbidden: DENIED: no rights".to_owned()],
         hint: Some("check the license with `thoras-mirror doctor`".to_owned()),
         reason: None,
+        cause_key: None,
     };
     ImageOutcome {
         digest: None,

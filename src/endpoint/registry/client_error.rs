@@ -9,7 +9,8 @@ use tokio_rustls::rustls::{self, AlertDescription, CertificateError, InvalidMess
 use tower_service::Service;
 
 use super::{
-    error::{CertificateProblem, ConnectionProblem, RegistryError},
+    connection_problem::{CertificateProblem, ConnectionProblem},
+    error::RegistryError,
     limits,
     message_text::says_not_http,
     network::UnresolvedName,

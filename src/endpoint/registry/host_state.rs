@@ -146,7 +146,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::endpoint::registry::{error::ConnectionProblem, refusal::Refusal};
+    use crate::endpoint::registry::{connection_problem::ConnectionProblem, refusal::Refusal};
 
     fn throttled(status: u16, retry_after: Option<Duration>) -> RegistryError {
         RegistryError::Refused(Refusal { status, retry_after, ..Refusal::default() })

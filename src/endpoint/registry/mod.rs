@@ -26,7 +26,7 @@
 //! | what a host supports, such as chunks or mounts | `capabilities` |
 //! | checking the URLs that a registry sends | `redirect` |
 //! | parsing an error response, and what it means | `answer`, `refusal` |
-//! | errors and hints | `error` |
+//! | errors and hints | `error`; of connections: `connection_problem` |
 //! | translating errors of the HTTP client, TLS and proxies | `client_error` |
 //! | the only decisions that depend on the text of a message | `message_text` |
 
@@ -34,6 +34,7 @@ mod answer;
 pub mod auth;
 mod capabilities;
 mod client_error;
+mod connection_problem;
 mod connector;
 mod download;
 mod error;
@@ -76,8 +77,9 @@ use self::{
     upload::SuspendedUploads,
 };
 pub use self::{
+    connection_problem::{CertificateProblem, ConnectionProblem},
     connector::Connector,
-    error::{CertificateProblem, ConnectionProblem, RegistryError},
+    error::RegistryError,
     limits::{Parts, Tuning},
     network::{NetworkSettings, Proxies, Scope, Trust, TrustError},
     rate::RateLimits,

@@ -3,13 +3,12 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    error::{answers_as_web_page, may_speak_https},
     message_text::{says_storage_full, says_throttled},
     retry::{self, MAX_RETRY_AFTER},
 };
 use crate::{
     endpoint::{Location, Operation},
-    error::Kind,
+    error::{Fault, Kind},
     problem::Side,
     units,
 };
@@ -69,6 +68,11 @@ impl Refusal {
     /// Whether the repository must be created first (ECR, for example).
     pub(super) fn lacks_repository(&self) -> bool {
         self.status == 404 && self.has_code("NAME_UNKNOWN")
+    }
+
+    /// What went wrong, without the words of the server, which is `by` unless it is the registry.
+    pub(super) fn fault(&self, by: Option<&str>) -> Fault {
+        Fault::Answered { by: by.map(str::to_owned), status: self.status, code: self.code.clone() }
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -139,6 +143,18 @@ impl Refusal {
             _ => return None,
         })
     }
+}
+
+/// Advice where something else than a registry answers.
+pub(super) fn answers_as_web_page(host: &str) -> String {
+    format!(
+        "check the address {host}; if the network's login page (captive portal) or a proxy answers in its place, log in \
+         there, or bypass the proxy with NO_PROXY={host}"
+    )
+}
+
+pub(super) fn may_speak_https(registry: &str) -> String {
+    format!("if {registry} speaks https, remove --plain-http {registry}")
 }
 
 /// `404 MANIFEST_UNKNOWN: manifest unknown`

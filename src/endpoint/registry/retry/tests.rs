@@ -1,5 +1,5 @@
 use super::*;
-use crate::endpoint::registry::error::{CertificateProblem, ConnectionProblem};
+use crate::endpoint::registry::connection_problem::{CertificateProblem, ConnectionProblem};
 
 fn refused(status: u16, code: Option<&str>) -> RegistryError {
     let code = code.map(str::to_owned);
