@@ -12,7 +12,10 @@ use reqwest::Response;
 use serde_json::Value;
 
 use super::{limits, message_text::says_tls_is_missing, refusal::Refusal, retry};
-use crate::error::{escape, hide_repeated};
+use crate::{
+    error::{escape, hide_repeated},
+    oci::truncated,
+};
 
 /// The longest message to show, in characters.
 const MAX_MESSAGE_LENGTH: usize = 400;
@@ -161,21 +164,13 @@ fn plain_text(body: &[u8]) -> String {
 }
 
 fn shorten(text: &str) -> String {
-    let text = escape(text).replace('\n', " ");
-    match text.char_indices().nth(MAX_MESSAGE_LENGTH) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
-    }
+    truncated(&escape(text).replace('\n', " "), MAX_MESSAGE_LENGTH, str::to_owned)
 }
 
 /// Formats an error's `detail`, whose type the specification leaves open: strings as they are, objects as `name=value`,
 /// without empty values, truncated. The caller escapes control characters.
 fn detail_text(detail: &Value) -> String {
-    let text = written(detail);
-    match text.char_indices().nth(MAX_DETAIL_LENGTH) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
-    }
+    truncated(&written(detail), MAX_DETAIL_LENGTH, str::to_owned)
 }
 
 fn written(value: &Value) -> String {
