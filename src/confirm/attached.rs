@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use futures::{TryStreamExt, stream::FuturesOrdered};
 use serde::Deserialize;
 
-use super::{Coverage, check_blobs};
+use super::{Coverage, blobs};
 use crate::{
     endpoint::{Cause, Error, Source},
     error::hide_repeated,
@@ -194,8 +194,8 @@ impl<S: Source> Comparison<'_, S> {
         let graph = resolve::survey_manifests(destination, repository, root).await?;
         let graph = graph.with_foreign_layers(coverage.foreign_layers);
         let mut problems = super::manifest_problems(&graph);
-        for (_, checked) in check_blobs(destination, repository, &graph, coverage.level).await {
-            problems.extend(checked?);
+        for blob in blobs::check(destination, repository, &graph, coverage.level).await {
+            problems.extend(blob.checked?);
         }
         Ok((Some(graph), problems))
     }
