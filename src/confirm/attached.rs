@@ -105,7 +105,7 @@ pub(crate) async fn attached<S: Source>(
     while let Some(listing) = listings.try_next().await? {
         listed.extend([listing]);
     }
-    let comparison = Comparison { destination, repository, listed: &listed, bytes, coverage };
+    let comparison = AttachmentCheck { destination, repository, listed: &listed, bytes, coverage };
     let mut states = Vec::with_capacity(wanted.len());
     // Comparisons that have not started take no memory: an image may have thousands of attached manifests.
     let mut comparisons = FuturesOrdered::new();
@@ -141,7 +141,7 @@ impl Listing {
     }
 }
 
-struct Comparison<'a, S> {
+struct AttachmentCheck<'a, S> {
     destination: &'a S,
     repository: &'a Repository,
     listed: &'a HashMap<&'a Digest, Listing>,
@@ -149,7 +149,7 @@ struct Comparison<'a, S> {
     coverage: Coverage,
 }
 
-impl<S: Source> Comparison<'_, S> {
+impl<S: Source> AttachmentCheck<'_, S> {
     async fn state(&self, wanted: &AttachedManifest) -> Result<AttachedState, Error> {
         let (read, mut problems) = self.read(&wanted.digest).await?;
         let manifests = read.iter().flat_map(|graph| &graph.nodes);

@@ -81,7 +81,7 @@ pub use self::{
     connector::Connector,
     error::RegistryError,
     limits::{Parts, Tuning},
-    network::{NetworkSettings, Proxies, Scope, Trust, TrustError},
+    network::{NetworkSettings, Proxies, SettingScope, Trust, TrustError},
     rate::RateLimits,
     referrers::ReferrersProblem,
     refusal::Refusal,

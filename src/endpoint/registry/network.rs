@@ -22,7 +22,7 @@ pub(crate) use self::proxies::Route;
 use self::trust::HostRole;
 pub use self::{
     proxies::Proxies,
-    trust::{Scope, Trust, TrustError},
+    trust::{SettingScope, Trust, TrustError},
 };
 use super::{
     auth::{Origin, Reach, Scheme},

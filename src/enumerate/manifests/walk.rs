@@ -29,7 +29,7 @@ use super::{
 
 /// Walks one resource.
 pub(super) fn walk(resource: &Resource<'_>, findings: &mut Findings) -> Result<(), EnumerateError> {
-    let scope = Scope {
+    let scope = WalkContext {
         category: resource.category,
         is_settings: resource.category == Category::Settings,
         embedding: 0,
@@ -94,7 +94,7 @@ impl<'k> Position<'k> {
 
 /// The surroundings of the value that is being walked.
 #[derive(Clone)]
-pub(super) struct Scope {
+pub(super) struct WalkContext {
     pub(super) category: Category,
     /// Whether keys and text are settings of a program rather than fields of a resource.
     pub(super) is_settings: bool,
@@ -117,7 +117,7 @@ pub(super) struct Walker<'r> {
     resource: &'r Resource<'r>,
     findings: &'r mut Findings,
     path: Path,
-    pub(super) scope: Scope,
+    pub(super) scope: WalkContext,
 }
 
 impl Walker<'_> {

@@ -22,7 +22,7 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
     let Verify { with, level, referrers, signatures, login, registries, .. } = request;
     let verifier = notation::verifier(signatures)?;
     let access = Access::open(registries, Arc::clone(&events))?;
-    let Comparison { root, destinations, expectations, chart, packaged, excluded, repair } = match with {
+    let Expectations { root, destinations, expectations, chart, packaged, excluded, repair } = match with {
         CompareWith::Lock { path, mirrors, only, .. } => {
             with_lock::comparison(path, mirrors.as_ref(), only, request, &*events)?
         }
@@ -72,7 +72,7 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
 }
 
 /// What each image must be, and the command that repairs it.
-struct Comparison {
+struct Expectations {
     /// The mirror, or the first of several.
     root: Root,
     /// The destinations as reports show them.
