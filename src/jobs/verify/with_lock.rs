@@ -52,7 +52,7 @@ pub(super) fn comparison(
     };
     let packaged = lock.placement().and_then(|placement| placement.chart.clone());
     let (chart, excluded) = (lock.chart, lock.excluded);
-    Ok(Expectations { root, destinations: shown, expectations, chart, packaged, excluded, repair })
+    Ok(Expectations { root, destinations: shown, images: expectations, chart, packaged, excluded, repair })
 }
 
 /// The images of the lock that were asked for.

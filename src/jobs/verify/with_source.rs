@@ -91,7 +91,7 @@ pub(super) async fn comparison(
     let destinations = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let root = roots.first().cloned().ok_or_else(no_destination)?;
     let (packaged, chart, excluded) = (None, found.chart, Vec::new());
-    Ok(Expectations { root, destinations, expectations, chart, packaged, excluded, repair })
+    Ok(Expectations { root, destinations, images: expectations, chart, packaged, excluded, repair })
 }
 
 /// The current digest of each image at the source.
