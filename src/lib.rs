@@ -108,7 +108,7 @@
 //! Each has tests that fail when it breaks.
 //!
 //! 1. Manifests are pushed byte for byte as they were read, never serialized again. ([`oci::RawManifest`])
-//! 2. Children are pushed before their parents, then signatures and whatever else is attached to them, and the tag last, so
+//! 2. Children are pushed before their parents, then signatures and other attachments, and the tag last, so
 //!    no tag ever names an incomplete image, or comes before its signatures, even if the process is killed. ([`transfer`])
 //! 3. Bytes that do not match their digest and size are never committed. They are hashed once, while streaming; the last
 //!    piece is held back until the digest matches. ([`endpoint::body`])
@@ -160,9 +160,9 @@
 //! | limit bytes per second | `endpoint/registry/rate.rs` |
 //! | change a timeout or another limit | `endpoint/registry/limits.rs`; for the size of manifests `oci/manifest.rs`, for the number of manifests in an image `resolve.rs` |
 //! | change when a blob is uploaded in chunks, or their size | `endpoint/registry/capabilities.rs`; how they are sent: `endpoint/registry/upload/chunks.rs` |
-//! | change when several connections read one blob | `endpoint/registry/download/width.rs` for the rule, `parts.rs` beside it for the parts |
+//! | change when several connections read one blob | `endpoint/registry/download/width.rs` for the rule, `parts.rs` in the same folder for the parts |
 //! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `endpoint/registry/pace.rs` for the rule |
-//! | look for credentials in one more place | `endpoint/registry/auth/environment.rs`; which of several wins: `credentials.rs` beside it |
+//! | look for credentials in one more place | `endpoint/registry/auth/environment.rs`; which of several wins: `credentials.rs` in the same folder |
 //! | change what `login` stores | `endpoint/registry/auth/login_file.rs` |
 //! | add a kind of endpoint | the traits in `endpoint/mod.rs`; the job opens it (`jobs/sync/mod.rs`, for example), registries through `request/access.rs` |
 //! | record one more field for an image | `lock/model.rs`, and its schema `lock/schema.v2.json` |

@@ -1,4 +1,4 @@
-//! Reads what is attached to an image at a destination and compares it with what is expected.
+//! Reads the attachments of an image at a destination and compares them with the expected ones.
 //!
 //! Only expected manifests are compared: further signatures at the destination are no difference. A tag of cosign's
 //! older format holds all signatures of an image in one manifest, with an entry for each, and the destination may have
@@ -32,7 +32,7 @@ pub(crate) struct AttachedState {
     pub(crate) kind: AttachmentKind,
     /// Whether it can be found from its subject.
     pub(crate) found: ListingState,
-    /// The manifests that exist: it and those below it.
+    /// The manifests that exist: its own and the children.
     pub(crate) manifests: Vec<Digest>,
     /// Everything that is wrong with it.
     pub(crate) problems: Vec<Problem>,
@@ -82,8 +82,8 @@ impl AttachedState {
     }
 }
 
-/// Compares what is attached at a destination with what is wanted, and returns a state for each wanted manifest. `bytes`
-/// has some of these with their bytes. Fails only if the destination cannot be read.
+/// Compares the attachments at a destination with the wanted ones, and returns a state for each wanted manifest.
+/// `bytes` has some of these with their bytes. Fails only if the destination cannot be read.
 pub(crate) async fn attached<S: Source>(
     destination: &S,
     repository: &Repository,
@@ -179,7 +179,7 @@ impl<S: Source> AttachmentCheck<'_, S> {
         Ok(AttachedState { kind, found, manifests, problems })
     }
 
-    /// The manifest and what is below it, and what is wrong with that. `None` if the manifest is missing or unusable.
+    /// The manifest with its graph, and their problems. `None` if the manifest is missing or unusable.
     async fn read(&self, digest: &Digest) -> Result<(Option<Graph>, Vec<Problem>), Error> {
         let Self { destination, repository, coverage, .. } = *self;
         let root = match destination.manifest(repository, &Target::Digest(digest.clone())).await {

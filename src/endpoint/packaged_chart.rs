@@ -81,7 +81,7 @@ impl<S: Source> Source for ChartSource<S> {
         Ok(is_it.then(|| manifest.clone()))
     }
 
-    /// Nothing is attached to a chart that is packaged here.
+    /// A chart that is packaged here has no attachments.
     async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
         match self.chart_in(repository) {
             Some(_) => Ok(Vec::new()),

@@ -42,7 +42,7 @@ pub(crate) struct Presentation {
     pub(crate) verbosity: Verbosity,
     /// `images --why`: show every use of every image. JSON always includes them.
     pub(crate) why: bool,
-    /// `inspect --tree`: show what is attached to each manifest. JSON always includes it.
+    /// `inspect --tree`: show the attachments of each manifest. JSON always includes it.
     pub(crate) tree: bool,
     /// Write the result to standard error, because standard output carries the bundle.
     pub(crate) on_stderr: bool,

@@ -1,5 +1,5 @@
-//! State that all requests to one host share, whatever they are for: the pauses that it asks for, and whether it can be
-//! reached at all.
+//! State that all requests to one host share, regardless of their purpose: the pauses that it asks for, and whether it
+//! can be reached at all.
 //!
 //! A [`HostState`] belongs to an origin, not to a side or a purpose: registries, token servers and the hosts behind
 //! redirects have one each, and a host that serves several of these purposes has one for all of them.

@@ -38,7 +38,7 @@ pub(super) fn join_pairs(pairs: &[(&str, &str)]) -> Vec<JoinedImage> {
         let lower = key.to_ascii_lowercase();
         // Airflow writes `worker_container_repository` and `worker_container_tag`.
         let says_image = lower.contains("image") || lower.contains("container");
-        // `image_version` is the version of the image, whatever `version` is.
+        // `image_version` is the version of the image; `version` alone may be that of something else.
         let part = if part == Part::Version && says_image { Part::Tag } else { part };
         if says_image || part == Part::Registry && key.eq_ignore_ascii_case("hub") {
             named_images.insert(stem.clone());

@@ -1,6 +1,6 @@
 //! The walk over one resource: it knows where in the resource it is, and passes each value to the module that reads it.
 //!
-//! The rest of the walk is beside it: [`super::pod_specs`] reads containers, [`super::settings`] environment
+//! The rest of the walk is in other files: [`super::pod_specs`] reads containers, [`super::settings`] environment
 //! variables, arguments and `ConfigMap` data, [`super::mentions`] a single text, [`super::embedded`] manifests and
 //! settings that are text, and [`super::charts`] resources that name a chart.
 

@@ -103,7 +103,7 @@ struct ImagesToCopy {
     new_destination: bool,
     /// The lock that exists, if it is extended rather than replaced.
     extended: Option<Lock>,
-    /// With `--locked`, what is attached to each image.
+    /// With `--locked`, the attachments of each image.
     recorded: Option<HashMap<Reference, Vec<AttachedManifest>>>,
     /// With `--shard`, what is known about the images' sizes.
     contents: BlobsByImage,

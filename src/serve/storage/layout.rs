@@ -58,7 +58,7 @@ enum Files {
 #[derive(Debug)]
 struct Unread {
     storage: crate::endpoint::bundle::Storage,
-    /// Entries of the index without a name that are attached to something, by subject. They were read at startup.
+    /// Entries of the index that are attachments without a name, by subject. They were read at startup.
     attached: HashMap<Digest, Vec<RootManifest>>,
 }
 
@@ -123,7 +123,7 @@ impl LayoutStorage {
         let head = bundle.head();
         let placement = head.lock.as_ref().and_then(Lock::placement);
         let index = IndexDocument::parse(head.index_bytes())?;
-        // Without a name, it is attached to something, or oras lists it although an image has it.
+        // Without a name, it is an attachment, or part of an image that oras lists by itself.
         let attached = head.index.attached.iter().filter(|entry| entry.label.is_none());
         let children = head.index.images.iter().flat_map(|image| head.manifests_below(&image.root));
         let attached = attached.chain(&head.index.trust).map(|entry| entry.root.digest.clone());
@@ -252,7 +252,7 @@ impl Files {
         }
     }
 
-    /// Reads the subject of each of these manifests. One that cannot be read is attached to nothing.
+    /// Reads the subject of each of these manifests. One that cannot be read counts as no attachment.
     fn find_attached(&self, nameless: Vec<RootManifest>) -> HashMap<Digest, Vec<RootManifest>> {
         let mut attached: HashMap<Digest, Vec<RootManifest>> = HashMap::new();
         for root in nameless {

@@ -1,4 +1,4 @@
-//! What is attached to images: it comes after its subject and before the tag, once, and only what is wanted.
+//! Attachments of images: each comes after its subject and before the tag, once, and only if it is wanted.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -38,7 +38,7 @@ fn attach() -> impl Strategy<Value = Attach> {
     (any::<Index>(), any::<Index>(), 0_u8..5).prop_map(|(image, subject, how)| Attach { image, subject, how })
 }
 
-/// Attaches manifests to those of the images, and to those that are attached already.
+/// Attaches manifests to those of the images, and to earlier attachments.
 fn attach_all(world: &World, attached: &[Attach]) {
     let mut by_repository: BTreeMap<Repository, Vec<Digest>> = BTreeMap::new();
     for (number, Attach { image, subject, how }) in attached.iter().enumerate() {
@@ -81,7 +81,7 @@ fn reachable(contents: &Contents, mut queue: Vec<Digest>) -> BTreeSet<(Digest, O
     found
 }
 
-/// Asserts that every tag of an image names it with everything that is attached to it, byte for byte.
+/// Asserts that every tag of an image names it with all its attachments, byte for byte.
 fn assert_attached_below_tags(world: &World) {
     for (position, image) in world.images.iter().enumerate() {
         let contents = world.destination.edit(&image.mapping.repository, |contents| contents.clone());
@@ -225,7 +225,7 @@ fn a_tagged_attachment_with_a_signature_of_its_own_comes_by_digest_first() {
     let stored = world.destination.history().stored();
     let at = |what: &str| stored.iter().position(|stored| stored == what).unwrap();
     assert!(at(&older) < at(&of_older) && at(&of_older) < at(&tag) && at(&tag) < at("t0"), "{stored:?}");
-    assert_eq!(puts(&world, &plain), 0, "nothing is attached to it: its tag is enough");
+    assert_eq!(puts(&world, &plain), 0, "it has no attachments: its tag is enough");
     assert_idle(&world);
 }
 

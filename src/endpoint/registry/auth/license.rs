@@ -74,7 +74,7 @@ impl License {
         self.scope.covers(registry, repository)
     }
 
-    /// Whether the license is for this repository, whatever the scheme.
+    /// Whether the license is for this repository, regardless of the scheme.
     #[must_use]
     pub(crate) fn is_for(&self, repository: &Repository) -> bool {
         let at = |scheme| Origin::of_registry(repository.registry(), scheme);

@@ -29,7 +29,7 @@ use crate::{
 /// say 0, every request would need a new token.
 const MIN_LIFETIME: u64 = 60;
 
-/// The longest lifetime in seconds, whatever the server says.
+/// The longest lifetime in seconds, even if the server says more.
 const MAX_LIFETIME: u64 = 24 * 60 * 60;
 
 /// The `client_id` of the POST form, which is a required parameter.

@@ -39,7 +39,7 @@ pub(super) struct AttachmentList {
 }
 
 impl AttachmentList {
-    /// Adds the entries of a page. An invalid entry is an error: it is attached, but it cannot be read.
+    /// Adds the entries of a page. An invalid entry is an error: it is a referrer that cannot be read.
     pub(super) fn add(&mut self, page: &[u8]) -> Result<(), Cause> {
         let page: Page =
             serde_json::from_slice(page).map_err(|error| ManifestError::Unreadable(json_problem(&error)))?;

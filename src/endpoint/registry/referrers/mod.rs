@@ -37,7 +37,7 @@ pub(super) struct Attachments {
 }
 
 impl Attachments {
-    /// What is attached to a manifest. The entries are as the registry lists them: the reader of a manifest checks that
+    /// The attachments of a manifest. The entries are as the registry lists them: the reader of a manifest checks that
     /// its subject is this one, and that it is not too large.
     pub(super) async fn of(
         &self,

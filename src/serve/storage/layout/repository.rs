@@ -87,7 +87,7 @@ impl Repository {
 }
 
 impl ExploredContent {
-    /// Adds a manifest with what is attached to it and to the manifests below it.
+    /// Adds a manifest and the manifests below it, all with their attachments.
     fn explore(&mut self, files: &Files, root: &RootManifest) -> Result<(), StorageError> {
         let mut next = vec![root.clone()];
         while let Some(root) = next.pop() {

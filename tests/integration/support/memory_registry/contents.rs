@@ -31,7 +31,7 @@ impl Contents {
         missing_below(root, &manifest, &|digest| self.blobs.contains_key(digest))
     }
 
-    /// What is attached to a manifest: by subject, then by cosign's tags.
+    /// The attachments of a manifest: by subject, then by cosign's tags.
     pub fn attachments(&self, subject: &Digest) -> Vec<Attachment> {
         let describe = |digest: &Digest, link: Link| {
             let (media_type, bytes) = self.manifests.get(digest)?;
