@@ -145,11 +145,11 @@
 //! | accept one more kind of signature, or explain why one is rejected | `trust/sigstore/` for the formats, `trust/rejection.rs` for the words |
 //! | change how the program notation is run, or what it gets | `jobs/notation.rs`; its trust policy: `trust/notation.rs` |
 //! | add a kind of file to `bundle export --trust` | `trust/files.rs`; how a bundle holds it: `endpoint/bundle/trust.rs` |
-//! | change how signatures and other referrers are found or recorded in a registry | `endpoint/registry/referrers/` |
+//! | change how signatures and other referrers are found or recorded in a registry | `endpoint/registry/referrers/`; whether a registry has the API: `endpoint/registry/referrers_support.rs` |
 //! | change which referrers are pushed, or in which order | `plan.rs` says which, `transfer/attached.rs` in which order |
 //! | change what is retried | `endpoint/registry/retry.rs`; how often and after which pause: `endpoint/retry.rs` |
 //! | say which failures have one cause and are reported once | `fault` of the endpoint's error for `error/cause_key.rs`; texts are compared in `report/same_cause.rs` |
-//! | explain one more error of a registry | `endpoint/registry/error.rs` for the message and the hint, `endpoint/cause.rs` for those that bundles share |
+//! | explain one more error of a registry | `endpoint/registry/error.rs` for the message, `endpoint_error.rs` in the same folder for the hint, `endpoint/cause.rs` for those that bundles share |
 //! | handle a quirk of one registry | `endpoint/registry/capabilities.rs` for what one answer says about all later requests, `endpoint/registry/message_text.rs` if only a text tells |
 //! | refuse or skip an image for one more reason | `pipeline/mirror/resolve.rs`, before anything of it is copied |
 //! | add an exit code | `Kind` and `exit` in `error.rs`; each error type decides its kind: `endpoint/registry/refusal.rs` for answers of registries |

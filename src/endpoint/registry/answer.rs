@@ -11,7 +11,7 @@ use oci_client::errors::{OciEnvelope, OciErrorCode};
 use reqwest::Response;
 use serde_json::Value;
 
-use super::{limits, message_text::says_tls_is_missing, refusal::Refusal, retry};
+use super::{limits, message_text::says_tls_is_missing, refusal::Refusal};
 use crate::{
     error::{escape, hide_repeated},
     oci::truncated,
@@ -68,7 +68,18 @@ pub(super) async fn refusal(mut response: Response) -> Refusal {
 
 /// The pause that a response asks for.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry::retry_after)
+    headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(parse_retry_after)
+}
+
+/// Parses `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).
+#[must_use]
+pub(super) fn parse_retry_after(value: &str) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = httpdate::parse_http_date(value).ok()?;
+    Some(until.duration_since(std::time::SystemTime::now()).unwrap_or_default())
 }
 
 /// Whether a response is a web page by its type. Registries send JSON and blobs.

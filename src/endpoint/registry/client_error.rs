@@ -13,7 +13,7 @@ use super::{
     error::RegistryError,
     limits,
     message_text::says_not_http,
-    network::UnresolvedName,
+    network::names::UnresolvedName,
 };
 use crate::error::escape;
 

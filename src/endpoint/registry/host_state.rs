@@ -15,12 +15,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{
-    auth::Origin,
-    error::RegistryError,
-    retry::{self, MAX_RETRY_AFTER},
-    throttle::Throttles,
-};
+use super::{auth::Origin, error::RegistryError, refusal::MAX_RETRY_AFTER, retry, throttle::Throttles};
 use crate::endpoint::{lock, retry::Pause};
 
 /// This many successes in a row shorten the next pause by one step.

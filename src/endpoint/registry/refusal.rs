@@ -2,16 +2,16 @@
 
 use std::{fmt, time::Duration};
 
-use super::{
-    message_text::{says_storage_full, says_throttled},
-    retry::{self, MAX_RETRY_AFTER},
-};
+use super::message_text::{says_storage_full, says_throttled};
 use crate::{
     endpoint::{Location, Operation},
     error::{Fault, Kind},
     problem::Side,
     units,
 };
+
+/// The longest pause that is waited for. A request whose host asks for a longer one fails at once.
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// A registry's error response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Refusal {
 
     /// Whether the same request may succeed later.
     pub(super) fn is_temporary(&self) -> bool {
-        retry::is_temporary(self.status) || self.is_throttling()
+        is_temporary(self.status) || self.is_throttling()
     }
 
     /// Whether a manifest was refused because the registry lacks blobs or manifests that it references.
@@ -143,6 +143,11 @@ impl Refusal {
             _ => return None,
         })
     }
+}
+
+/// Whether a status is temporary.
+pub(super) fn is_temporary(status: u16) -> bool {
+    matches!(status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
 }
 
 /// Advice where something else than a registry answers.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use url::{Url, form_urlencoded};
 
 use super::{
-    super::{answer, error, host_state::HostState, refusal::Refusal},
+    super::{answer, host_state::HostState, refusal::Refusal},
     credential::{Credential, FoundCredential},
     error::{AuthError, Denial},
     exchange::{Answer, message, refusal, send},
@@ -182,7 +182,7 @@ impl TokenRequest<'_> {
 }
 
 fn host_and_port(url: &Url) -> String {
-    Origin::of(url).map_or_else(|_| redacted(url), |origin| error::host_and_port(&origin))
+    Origin::of(url).map_or_else(|_| redacted(url), |origin| origin.host_and_port())
 }
 
 fn read_token(answer: &Answer, asked_at: Instant) -> Result<Token, &'static str> {

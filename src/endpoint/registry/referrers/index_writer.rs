@@ -25,12 +25,12 @@ use super::{
         error::RegistryError,
         host::Host,
         manifests::{self, PutResult},
+        referrers_problem::ReferrersProblem,
         retry::Attempts,
     },
     fallback::is_index_of,
     index::{self, Entry},
     list::AttachmentList,
-    problem::ReferrersProblem,
 };
 use crate::{
     endpoint::{Cause, Error, Meaning, Operation, retry::Pause},

@@ -7,9 +7,11 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 
-use super::problem::ReferrersProblem;
 use crate::{
-    endpoint::{Cause, registry::RegistryError},
+    endpoint::{
+        Cause,
+        registry::{RegistryError, referrers_problem::ReferrersProblem},
+    },
     oci::{Attachment, Descriptor, Digest, Link, ManifestError, MediaType, json_problem::json_problem},
 };
 

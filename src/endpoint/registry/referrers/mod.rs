@@ -14,16 +14,12 @@ mod fallback;
 mod index;
 mod index_writer;
 mod list;
-mod problem;
-mod support;
 mod tags;
 
 use futures::future::{join, try_join};
 
-pub use self::problem::ReferrersProblem;
-use self::{fallback::FallbackIndexes, index::Entry, support::Subject, tags::AttachmentTags};
-pub(super) use self::{problem::immutable_tag_remedy, support::ReferrersSupport};
-use super::{host::Host, manifests::PutResult};
+use self::{fallback::FallbackIndexes, index::Entry, tags::AttachmentTags};
+use super::{host::Host, manifests::PutResult, referrers_support::Subject};
 use crate::{
     endpoint::Error,
     oci::{Attachment, Digest, RawManifest, Repository, Target},

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::OnceCell;
 
-use super::super::{message_text::says_no_such_route, refusal::Refusal};
+use super::{message_text::says_no_such_route, refusal::Refusal};
 use crate::{endpoint::lock, oci::Repository};
 
 /// After the host has refused requests in this many repositories, no others are tried.
@@ -31,7 +31,7 @@ pub(super) enum Subject {
 
 /// What the answers of a host say about the referrers API.
 #[derive(Debug, Default)]
-pub(in super::super) struct ReferrersSupport {
+pub(super) struct ReferrersSupport {
     known: Mutex<KnownSupport>,
     /// The first request below each parent. Others wait for its answer.
     first: Mutex<HashMap<String, Arc<OnceCell<()>>>>,
