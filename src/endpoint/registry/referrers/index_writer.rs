@@ -28,8 +28,7 @@ use super::{
         referrers_problem::ReferrersProblem,
         retry::Attempts,
     },
-    fallback::is_index_of,
-    index::{self, Entry},
+    index::{self, Entry, is_index_of},
     list::AttachmentList,
 };
 use crate::{
