@@ -130,7 +130,7 @@
 //! | add a flag | the command's file in `cli/` (`cli/mod.rs` lists them), or `cli/shared.rs` for several commands; then its type in `request/` |
 //! | change the built-in chart, vendor registry or platforms | `vendor.rs`; what the values of its chart mean: `jobs/values/facts.rs` |
 //! | change the default of a flag | its `default_value` in `cli/`; of `--jobs` `pipeline/mirror.rs`, of `--retries` `endpoint/retry.rs`, of timeouts `endpoint/registry/limits.rs` |
-//! | refuse a flag that has no effect beside another | `request/ineffective.rs` |
+//! | refuse a flag that has no effect together with another | `request/ineffective.rs` |
 //! | say which environment variable decided a setting | `request/origins.rs` |
 //! | repeat a flag in the printed repair command | `request/repair_command.rs`; it does not compile until a new setting is handled |
 //! | find images in one more field or resource | `enumerate/manifests/`: `objects.rs` knows the shapes, `keys.rs` what a key means |

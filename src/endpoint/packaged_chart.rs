@@ -38,7 +38,7 @@ impl<S: Source> ChartSource<S> {
         Self { inner, chart }
     }
 
-    /// The same chart beside another source.
+    /// The same chart with another source.
     pub(crate) fn with_inner<T: Source>(&self, change: impl FnOnce(&S) -> T) -> ChartSource<T> {
         ChartSource { inner: change(&self.inner), chart: self.chart.clone() }
     }

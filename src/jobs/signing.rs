@@ -1,4 +1,4 @@
-//! Files that sign other files: written beside a bundle or a receipt, and read from there.
+//! Signature files of bundles and receipts: written to the same folder, and read from there.
 
 use std::{
     fs, io,

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | add a field to the JSON | `crate::outcome` for results, `document.rs` for what follows from them |
 //! | add a column to a table | the document's file in `terminal/`; `terminal/run.rs` for `sync`, `verify` and `bundle` |
-//! | add a format | a variant of [`Format`], a file beside `json.rs` with one function of the type [`Render`], an arm in [`renderer`] |
+//! | add a format | a variant of [`Format`], a file next to `json.rs` with one function of the type [`Render`], an arm in [`renderer`] |
 //! | change progress bars or what a log line says | `progress/` |
 //! | change how a log line is written (`--log-format`) | `log.rs` |
 
