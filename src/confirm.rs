@@ -4,27 +4,20 @@
 //! else.
 
 pub(crate) mod attached;
+mod blobs;
 
 use std::fmt;
 
-use futures::{StreamExt, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    endpoint::{Cause, Error, Source, VerifiedBody, body},
+    endpoint::{Cause, Error, Source},
     graph::{ForeignLayers, Graph, KnownManifests},
-    oci::{
-        Descriptor, Digest, Platform, RawManifest, Repository, Target, manifest::ManifestError,
-        verified::Mismatch,
-    },
+    oci::{Digest, Platform, RawManifest, Repository, Target, manifest::ManifestError},
     problem::Problem,
     resolve,
 };
-
-/// How many blobs of one image are checked concurrently.
-const CONCURRENT_CHECKS: usize = 16;
-const CONCURRENT_READS: usize = 4;
 
 /// How closely a destination is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -212,9 +205,9 @@ async fn survey_rest<S: Source>(
     let graph = graph.with_foreign_layers(coverage.foreign_layers);
     let mut problems = manifest_problems(&graph);
     let (mut unread, mut found_bytes) = (None, 0_u64);
-    for (size, checked) in check_blobs(destination, repository, &graph, coverage.level).await {
-        match checked {
-            Ok(None) => found_bytes = found_bytes.saturating_add(size),
+    for blob in blobs::check(destination, repository, &graph, coverage.level).await {
+        match blob.checked {
+            Ok(None) => found_bytes = found_bytes.saturating_add(blob.size),
             Ok(Some(problem)) => problems.push(problem),
             Err(error) => drop(unread.get_or_insert(error)),
         }
@@ -274,81 +267,6 @@ pub fn problems_of(survey: &Survey, expected: Expected<'_>) -> Vec<Problem> {
     problems
 }
 
-/// Checks every blob of the graph. Returns the size and result of each.
-async fn check_blobs<S: Source>(
-    destination: &S,
-    repository: &Repository,
-    graph: &Graph,
-    level: Level,
-) -> Vec<(u64, Result<Option<Problem>, Error>)> {
-    let at_once = match level {
-        Level::Platforms => return Vec::new(),
-        Level::Blobs => CONCURRENT_CHECKS,
-        Level::Bytes => CONCURRENT_READS,
-    };
-    let blobs: Vec<Descriptor> = graph.blobs().into_iter().cloned().collect();
-    stream::iter(blobs)
-        .map(|blob| async move {
-            let checked = match level {
-                Level::Bytes => read_blob(destination, repository, &blob).await,
-                _ => check_size(destination, repository, &blob).await,
-            };
-            (blob.size, checked)
-        })
-        .buffered(at_once)
-        .collect()
-        .await
-}
-
-async fn check_size<S: Source>(
-    destination: &S,
-    repository: &Repository,
-    blob: &Descriptor,
-) -> Result<Option<Problem>, Error> {
-    Ok(match destination.blob_size(repository, &blob.digest).await? {
-        None => Some(Problem::MissingBlob { digest: blob.digest.clone(), size: blob.size }),
-        Some(found) if found != blob.size => {
-            Some(Problem::WrongSize { digest: blob.digest.clone(), expected: blob.size, found })
-        }
-        Some(_) => None,
-    })
-}
-
-async fn read_blob<S: Source>(
-    destination: &S,
-    repository: &Repository,
-    blob: &Descriptor,
-) -> Result<Option<Problem>, Error> {
-    let read = async {
-        let stream = destination.open_blob(repository, blob, 0).await?;
-        let location = destination.blob_location(repository, &blob.digest);
-        body::drain(VerifiedBody::new(stream, blob, location, Box::new(|_| ()))).await
-    };
-    let digest = blob.digest.clone();
-    match read.await {
-        Ok(_) => Ok(None),
-        Err(error) => match error.cause {
-            Cause::NoSuchBlob => Ok(Some(Problem::MissingBlob { digest, size: blob.size })),
-            Cause::Mismatch(Mismatch::TooShort { expected, found, .. }) => {
-                Ok(Some(Problem::WrongSize { digest, expected, found }))
-            }
-            Cause::Mismatch(mismatch) => {
-                Ok(Some(Problem::CorruptBlob { digest, reason: corruption(&mismatch) }))
-            }
-            _ => Err(error),
-        },
-    }
-}
-
-/// How the bytes differ, without repeating the blob's digest.
-fn corruption(mismatch: &Mismatch) -> String {
-    match mismatch {
-        Mismatch::Digest { found, .. } => format!("its bytes hash to {found}"),
-        Mismatch::TooLong { expected, .. } => format!("it is longer than {expected} bytes"),
-        Mismatch::TooShort { expected, found, .. } => format!("it ends after {found} of {expected} bytes"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,14 +306,5 @@ mod tests {
         assert_eq!(levels, ["platforms", "blobs", "bytes"]);
         let checks = [CheckLevel::Manifests, CheckLevel::Blobs].map(|check| check.to_string());
         assert_eq!(checks, ["manifests", "blobs"]);
-    }
-
-    #[test]
-    fn a_corrupt_blob_says_how_its_bytes_differ() {
-        let digest = Digest::sha256(b"blob");
-        let other = Mismatch::Digest { expected: digest.clone(), found: Digest::sha256(b"other") };
-        assert_eq!(corruption(&other), format!("its bytes hash to {}", Digest::sha256(b"other")));
-        let long = Mismatch::TooLong { digest, expected: 4 };
-        assert_eq!(corruption(&long), "it is longer than 4 bytes");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each module has its own error enum; all of them become a [`Failure`] before they are reported.
 
+mod cause_key;
 mod logins;
 mod secrets;
 
@@ -10,6 +11,7 @@ use std::fmt::{self, Write as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::cause_key::{CauseKey, Fault, Side};
 pub(crate) use self::{
     logins::hide_logins,
     secrets::{hide_repeated, hide_secrets, remember_secret, withhold_secrets},
@@ -101,6 +103,9 @@ pub struct Failure {
     /// A reason that decides how it is shown.
     #[serde(skip)]
     pub reason: Option<Reason>,
+    /// Where and why an endpoint failed, if it did.
+    #[serde(skip)]
+    pub cause_key: Option<Box<CauseKey>>,
 }
 
 /// A reason for a failure that the report recognizes.
@@ -115,7 +120,14 @@ impl Failure {
     /// A failure with only a message.
     #[must_use]
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: clean(&message.into()), causes: Vec::new(), hint: None, reason: None }
+        Self {
+            kind,
+            message: clean(&message.into()),
+            causes: Vec::new(),
+            hint: None,
+            reason: None,
+            cause_key: None,
+        }
     }
 
     /// A failure from an error and the chain of its sources.

@@ -108,7 +108,7 @@
 //! Each has tests that fail when it breaks.
 //!
 //! 1. Manifests are pushed byte for byte as they were read, never serialized again. ([`oci::RawManifest`])
-//! 2. Children are pushed before their parents, then signatures and whatever else is attached to them, and the tag last, so
+//! 2. Children are pushed before their parents, then signatures and other attachments, and the tag last, so
 //!    no tag ever names an incomplete image, or comes before its signatures, even if the process is killed. ([`transfer`])
 //! 3. Bytes that do not match their digest and size are never committed. They are hashed once, while streaming; the last
 //!    piece is held back until the digest matches. ([`endpoint::body`])
@@ -130,7 +130,7 @@
 //! | add a flag | the command's file in `cli/` (`cli/mod.rs` lists them), or `cli/shared.rs` for several commands; then its type in `request/` |
 //! | change the built-in chart, vendor registry or platforms | `vendor.rs`; what the values of its chart mean: `jobs/values/facts.rs` |
 //! | change the default of a flag | its `default_value` in `cli/`; of `--jobs` `pipeline/mirror.rs`, of `--retries` `endpoint/retry.rs`, of timeouts `endpoint/registry/limits.rs` |
-//! | refuse a flag that has no effect beside another | `request/ineffective.rs` |
+//! | refuse a flag that has no effect together with another | `request/ineffective.rs` |
 //! | say which environment variable decided a setting | `request/origins.rs` |
 //! | repeat a flag in the printed repair command | `request/repair_command.rs`; it does not compile until a new setting is handled |
 //! | find images in one more field or resource | `enumerate/manifests/`: `objects.rs` knows the shapes, `keys.rs` what a key means |
@@ -145,10 +145,11 @@
 //! | accept one more kind of signature, or explain why one is rejected | `trust/sigstore/` for the formats, `trust/rejection.rs` for the words |
 //! | change how the program notation is run, or what it gets | `jobs/notation.rs`; its trust policy: `trust/notation.rs` |
 //! | add a kind of file to `bundle export --trust` | `trust/files.rs`; how a bundle holds it: `endpoint/bundle/trust.rs` |
-//! | change how signatures and other referrers are found or recorded in a registry | `endpoint/registry/referrers/` |
+//! | change how signatures and other referrers are found or recorded in a registry | `endpoint/registry/referrers/`; whether a registry has the API: `endpoint/registry/referrers_support.rs` |
 //! | change which referrers are pushed, or in which order | `plan.rs` says which, `transfer/attached.rs` in which order |
 //! | change what is retried | `endpoint/registry/retry.rs`; how often and after which pause: `endpoint/retry.rs` |
-//! | explain one more error of a registry | `endpoint/registry/error.rs` for the message and the hint, `endpoint/cause.rs` for those that bundles share |
+//! | say which failures have one cause and are reported once | `fault` of the endpoint's error for `error/cause_key.rs`; texts are compared in `report/same_cause.rs` |
+//! | explain one more error of a registry | `endpoint/registry/error.rs` for the message, `endpoint_error.rs` in the same folder for the hint, `endpoint/cause.rs` for those that bundles share |
 //! | handle a quirk of one registry | `endpoint/registry/capabilities.rs` for what one answer says about all later requests, `endpoint/registry/message_text.rs` if only a text tells |
 //! | refuse or skip an image for one more reason | `pipeline/mirror/resolve.rs`, before anything of it is copied |
 //! | add an exit code | `Kind` and `exit` in `error.rs`; each error type decides its kind: `endpoint/registry/refusal.rs` for answers of registries |
@@ -159,9 +160,9 @@
 //! | limit bytes per second | `endpoint/registry/rate.rs` |
 //! | change a timeout or another limit | `endpoint/registry/limits.rs`; for the size of manifests `oci/manifest.rs`, for the number of manifests in an image `resolve.rs` |
 //! | change when a blob is uploaded in chunks, or their size | `endpoint/registry/capabilities.rs`; how they are sent: `endpoint/registry/upload/chunks.rs` |
-//! | change when several connections read one blob | `endpoint/registry/download/width.rs` for the rule, `parts.rs` beside it for the parts |
+//! | change when several connections read one blob | `endpoint/registry/download/width.rs` for the rule, `parts.rs` in the same folder for the parts |
 //! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `endpoint/registry/pace.rs` for the rule |
-//! | look for credentials in one more place | `endpoint/registry/auth/environment.rs`; which of several wins: `credentials.rs` beside it |
+//! | look for credentials in one more place | `endpoint/registry/auth/environment.rs`; which of several wins: `credentials.rs` in the same folder |
 //! | change what `login` stores | `endpoint/registry/auth/login_file.rs` |
 //! | add a kind of endpoint | the traits in `endpoint/mod.rs`; the job opens it (`jobs/sync/mod.rs`, for example), registries through `request/access.rs` |
 //! | record one more field for an image | `lock/model.rs`, and its schema `lock/schema.v2.json` |

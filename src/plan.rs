@@ -79,7 +79,7 @@ pub struct Plan {
     pub blobs: Vec<BlobStep>,
     /// Manifests to push by digest: positions in the graph's nodes, children before parents.
     pub manifests: Vec<usize>,
-    /// Whether to push the root by digest before what is attached to it: the tag must come after that.
+    /// Whether to push the root by digest before its attachments: the tag must come after them.
     pub root_first: bool,
     /// Attached manifests to push, each after its subject.
     pub attached: Vec<AttachedStep>,
@@ -224,8 +224,8 @@ impl Planner {
     }
 }
 
-/// A manifest that is attached by a tag is pushed by digest first if something is attached to it in turn: then its tag
-/// comes after that.
+/// A manifest that is attached by a tag is pushed by digest first if it has attachments of its own: then its tag comes
+/// after them.
 fn attached_steps(graph: &Graph, needs: &[AttachedNeed]) -> Vec<AttachedStep> {
     let subjects: HashSet<&Digest> = graph.attached.iter().map(|attached| &attached.subject).collect();
     let steps = graph.attached.iter().enumerate().filter_map(|(position, attached)| {

@@ -2,7 +2,7 @@
 //!
 //! The bytes of large manifests are dropped as soon as they have been parsed: see [`ManifestBytes`].
 //!
-//! What is attached to the manifests is read at the same time: see [`attached`].
+//! The attachments of the manifests are read at the same time: see [`attached`].
 
 mod attached;
 
@@ -50,7 +50,7 @@ struct Reader<'a, S> {
     uses_inline_data: bool,
 }
 
-/// Reads an image's whole graph without what is attached to it. A missing or invalid child is an error, and so is a
+/// Reads an image's whole graph without its attachments. A missing or invalid child is an error, and so is a
 /// damaged config.
 pub async fn resolve<S: Source>(
     source: &S,
@@ -64,7 +64,7 @@ pub async fn resolve<S: Source>(
         .await
 }
 
-/// Reads an image's whole graph, and at the same time what is attached to its manifests.
+/// Reads an image's whole graph, and at the same time the attachments of its manifests.
 pub(crate) async fn resolve_with_attached<S: Source, M: Source>(
     source: &S,
     repository: &Repository,

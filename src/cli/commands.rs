@@ -241,7 +241,7 @@ pub(crate) struct Inspect {
     #[arg(help_heading = "What to show", long)]
     pub raw: bool,
 
-    /// Show what is attached to each manifest, as a tree
+    /// Show the signatures, attestations and SBOMs of each manifest, as a tree
     #[arg(help_heading = "What to show", long, conflicts_with = "raw")]
     pub tree: bool,
 

@@ -122,7 +122,7 @@ const LOGIN_HEADING: &str = "How the cluster logs in (Thoras chart)";
 #[command(next_help_heading = LOGIN_HEADING)]
 pub(crate) struct PullArgs {
     /// An existing pull secret in the cluster
-    // `request` refuses --to-username and --license beside it: a login in the environment is for `sync`.
+    // `request` refuses --to-username and --license together with it: a login in the environment is for `sync`.
     #[arg(long, value_name = "NAME", conflicts_with = "license")]
     pub pull_secret: Option<String>,
 

@@ -1,4 +1,4 @@
-//! Reads what is attached to an image at a destination and compares it with what is expected.
+//! Reads the attachments of an image at a destination and compares them with the expected ones.
 //!
 //! Only expected manifests are compared: further signatures at the destination are no difference. A tag of cosign's
 //! older format holds all signatures of an image in one manifest, with an entry for each, and the destination may have
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use futures::{TryStreamExt, stream::FuturesOrdered};
 use serde::Deserialize;
 
-use super::{Coverage, check_blobs};
+use super::{Coverage, blobs};
 use crate::{
     endpoint::{Cause, Error, Source},
     error::hide_repeated,
@@ -32,7 +32,7 @@ pub(crate) struct AttachedState {
     pub(crate) kind: AttachmentKind,
     /// Whether it can be found from its subject.
     pub(crate) found: ListingState,
-    /// The manifests that exist: it and those below it.
+    /// The manifests that exist: its own and the children.
     pub(crate) manifests: Vec<Digest>,
     /// Everything that is wrong with it.
     pub(crate) problems: Vec<Problem>,
@@ -82,8 +82,8 @@ impl AttachedState {
     }
 }
 
-/// Compares what is attached at a destination with what is wanted, and returns a state for each wanted manifest. `bytes`
-/// has some of these with their bytes. Fails only if the destination cannot be read.
+/// Compares the attachments at a destination with the wanted ones, and returns a state for each wanted manifest.
+/// `bytes` has some of these with their bytes. Fails only if the destination cannot be read.
 pub(crate) async fn attached<S: Source>(
     destination: &S,
     repository: &Repository,
@@ -105,7 +105,7 @@ pub(crate) async fn attached<S: Source>(
     while let Some(listing) = listings.try_next().await? {
         listed.extend([listing]);
     }
-    let comparison = Comparison { destination, repository, listed: &listed, bytes, coverage };
+    let comparison = AttachmentCheck { destination, repository, listed: &listed, bytes, coverage };
     let mut states = Vec::with_capacity(wanted.len());
     // Comparisons that have not started take no memory: an image may have thousands of attached manifests.
     let mut comparisons = FuturesOrdered::new();
@@ -141,7 +141,7 @@ impl Listing {
     }
 }
 
-struct Comparison<'a, S> {
+struct AttachmentCheck<'a, S> {
     destination: &'a S,
     repository: &'a Repository,
     listed: &'a HashMap<&'a Digest, Listing>,
@@ -149,7 +149,7 @@ struct Comparison<'a, S> {
     coverage: Coverage,
 }
 
-impl<S: Source> Comparison<'_, S> {
+impl<S: Source> AttachmentCheck<'_, S> {
     async fn state(&self, wanted: &AttachedManifest) -> Result<AttachedState, Error> {
         let (read, mut problems) = self.read(&wanted.digest).await?;
         let manifests = read.iter().flat_map(|graph| &graph.nodes);
@@ -179,7 +179,7 @@ impl<S: Source> Comparison<'_, S> {
         Ok(AttachedState { kind, found, manifests, problems })
     }
 
-    /// The manifest and what is below it, and what is wrong with that. `None` if the manifest is missing or unusable.
+    /// The manifest with its graph, and their problems. `None` if the manifest is missing or unusable.
     async fn read(&self, digest: &Digest) -> Result<(Option<Graph>, Vec<Problem>), Error> {
         let Self { destination, repository, coverage, .. } = *self;
         let root = match destination.manifest(repository, &Target::Digest(digest.clone())).await {
@@ -194,8 +194,8 @@ impl<S: Source> Comparison<'_, S> {
         let graph = resolve::survey_manifests(destination, repository, root).await?;
         let graph = graph.with_foreign_layers(coverage.foreign_layers);
         let mut problems = super::manifest_problems(&graph);
-        for (_, checked) in check_blobs(destination, repository, &graph, coverage.level).await {
-            problems.extend(checked?);
+        for blob in blobs::check(destination, repository, &graph, coverage.level).await {
+            problems.extend(blob.checked?);
         }
         Ok((Some(graph), problems))
     }

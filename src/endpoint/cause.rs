@@ -7,7 +7,7 @@ use std::{error::Error, fmt, sync::Arc};
 
 use super::{Location, Operation, Retry};
 use crate::{
-    error::{Kind, Reason},
+    error::{Fault, Kind, Reason},
     oci::{Platform, manifest::ManifestError, verified::Mismatch},
 };
 
@@ -48,6 +48,11 @@ pub trait EndpointError: Error + Send + Sync + 'static {
 
     /// The reason, if the report recognizes it.
     fn reason(&self) -> Option<Reason> {
+        None
+    }
+
+    /// What went wrong, if the texts of this failure differ although its cause is the same.
+    fn fault(&self) -> Option<Fault> {
         None
     }
 
@@ -139,6 +144,17 @@ impl Cause {
         match self {
             Self::Endpoint(error) => error.reason(),
             _ => None,
+        }
+    }
+
+    /// What went wrong, for the comparison with other failures. `None` if only the texts say it.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::NoSuchManifest => Some(Fault::NoManifest),
+            Self::NoSuchChild(platform) => Some(Fault::NoChild(platform.clone())),
+            Self::NoSuchBlob => Some(Fault::NoBlob),
+            Self::Manifest(_) | Self::Mismatch(_) => None,
+            Self::Endpoint(error) => error.fault(),
         }
     }
 

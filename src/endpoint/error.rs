@@ -3,7 +3,10 @@
 use std::{fmt, time::Duration};
 
 use super::{Cause, Location, Meaning, Operation, Retry, retry};
-use crate::{error::Failure, problem::Side};
+use crate::{
+    error::{CauseKey, Failure},
+    problem::Side,
+};
 
 /// A failed operation, after all retries.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -62,9 +65,15 @@ impl Error {
     /// The failure as shown to the user.
     #[must_use]
     pub fn failure(&self) -> Failure {
-        Failure::from_error(self.cause.kind(), self)
+        let cause_key = CauseKey {
+            side: self.location.side,
+            registry: self.location.registry().map(str::to_owned),
+            fault: self.cause.fault(),
+        };
+        let failure = Failure::from_error(self.cause.kind(), self)
             .with_optional_hint(self.cause.remedy(&self.location))
-            .with_reason(self.cause.reason())
+            .with_reason(self.cause.reason());
+        Failure { cause_key: Some(Box::new(cause_key)), ..failure }
     }
 
     /// Whether and how to retry the transfer of the blob. `None` after the maximum number of attempts.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Cause, Error};
-use crate::problem::Side;
+use crate::{oci::Reference, problem::Side};
 
 /// The operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,11 +74,23 @@ impl Location {
         Self { operation, side, name: name.into() }
     }
 
+    /// The registry, if the object is in one.
+    pub(super) fn registry(&self) -> Option<&str> {
+        registry_in(&self.name)
+    }
+
     /// The failure of one attempt here.
     #[must_use]
     pub fn error(self, cause: impl Into<Cause>) -> Error {
         Error { location: self, attempts: 1, elapsed: std::time::Duration::ZERO, cause: cause.into() }
     }
+}
+
+/// The registry of the name of an image in full, such as `quay.io/a/b:1` or `quay.io/a/b@sha256:…`.
+pub(crate) fn registry_in(name: &str) -> Option<&str> {
+    let (registry, rest) = name.split_once('/')?;
+    let is_registry = registry == "localhost" || registry.contains(['.', ':']);
+    (is_registry && !rest.starts_with('/') && name.parse::<Reference>().is_ok()).then_some(registry)
 }
 
 impl fmt::Display for Location {

@@ -34,7 +34,7 @@ pub use self::{
     location::{Location, Operation},
     retry::Retry,
 };
-pub(crate) use self::{error::without_attempts, forward::forward, retry::set_retries};
+pub(crate) use self::{error::without_attempts, forward::forward, location::registry_in, retry::set_retries};
 use crate::{
     event::BlobOutcome,
     oci::{Attachment, Descriptor, Digest, RawManifest, Repository, Target},
@@ -83,8 +83,8 @@ pub trait Source: Send + Sync + 'static {
         offset: u64,
     ) -> impl Future<Output = Result<BlobStream, Error>> + Send;
 
-    /// What is attached to a manifest: everything that names it as its subject (distribution specification, "Listing
-    /// Referrers"), and the tags of cosign's older format. What is attached to an attachment is not listed.
+    /// The attachments of a manifest: everything that names it as its subject (distribution specification, "Listing
+    /// Referrers"), and the tags of cosign's older format. Attachments of attachments are not listed.
     ///
     /// A list may name manifests about others, or too large ones: the reader of an attachment checks its subject. There is
     /// no default, because a source that wraps another one and forgot to ask it would lose signatures silently.

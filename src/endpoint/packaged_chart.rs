@@ -38,7 +38,7 @@ impl<S: Source> ChartSource<S> {
         Self { inner, chart }
     }
 
-    /// The same chart beside another source.
+    /// The same chart with another source.
     pub(crate) fn with_inner<T: Source>(&self, change: impl FnOnce(&S) -> T) -> ChartSource<T> {
         ChartSource { inner: change(&self.inner), chart: self.chart.clone() }
     }
@@ -81,7 +81,7 @@ impl<S: Source> Source for ChartSource<S> {
         Ok(is_it.then(|| manifest.clone()))
     }
 
-    /// Nothing is attached to a chart that is packaged here.
+    /// A chart that is packaged here has no attachments.
     async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
         match self.chart_in(repository) {
             Some(_) => Ok(Vec::new()),

@@ -1,5 +1,5 @@
 //! A source whose images have been resolved: manifests and small configs are in memory, every tag is pinned to its digest,
-//! and what is attached to an image is what was attached when it was resolved.
+//! and an image has the attachments that it had when it was resolved.
 
 use std::{
     collections::{BTreeMap, HashMap},

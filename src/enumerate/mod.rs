@@ -175,7 +175,7 @@ pub(crate) async fn enumerate_rendering(
     Ok(RenderedImages { found, uses })
 }
 
-/// Every place of a rendering that names an image, whatever the selection's filters say.
+/// Every place of a rendering that names an image, before the selection's filters.
 pub(crate) fn written_uses(
     selection: &Selection,
     from: &str,

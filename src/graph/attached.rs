@@ -1,4 +1,4 @@
-//! What is attached to an image: signatures, attestations, SBOMs, and what is attached to those.
+//! The attachments of an image: signatures, attestations and SBOMs, and the attachments of those in turn.
 
 use std::{collections::HashSet, fmt};
 
@@ -158,7 +158,7 @@ impl AttachedCounts {
         counts
     }
 
-    /// Whether nothing is attached. Takes a reference because serde requires it.
+    /// Whether there are none. Takes a reference because serde requires it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -237,7 +237,7 @@ impl ReferrerSelection {
         Ok(Self { referrers, types })
     }
 
-    /// Nothing that is attached.
+    /// No attachments.
     #[must_use]
     pub fn none() -> Self {
         Self { referrers: Referrers::None, types: None }
@@ -300,7 +300,7 @@ mod tests {
         Link::Tag(format!("sha256-{}.{suffix}", "0".repeat(64)))
     }
 
-    /// A manifest of no layers that is attached to `subject`.
+    /// A manifest without layers that is attached to `subject`.
     fn attached(name: &str, subject: &Digest, link: Link) -> Attached {
         let descriptor = Descriptor::new("x/y".into(), Digest::sha256(name.as_bytes()), 1);
         let contents = Contents::Image { config: descriptor.clone(), layers: Vec::new(), subject: None };

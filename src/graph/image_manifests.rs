@@ -13,7 +13,7 @@ pub struct ImageManifests {
     pub root: Descriptor,
     /// Those of the image, then the attached ones, each group with children before parents.
     pub manifests: Box<[RawManifest]>,
-    /// What is attached to which manifest.
+    /// Each attachment with the manifest that it is attached to.
     pub attached: Box<[(Digest, Attachment)]>,
     /// Small configs that were read to learn a platform.
     pub configs: Box<[(Digest, Bytes)]>,
@@ -38,7 +38,7 @@ impl ImageManifests {
         self.manifests.iter().find(|manifest| manifest.digest() == digest)
     }
 
-    /// The blobs of the image and of what is attached to it, foreign layers as well, in the order of the manifests, with
+    /// The blobs of the image and of its attachments, foreign layers as well, in the order of the manifests, with
     /// repetitions.
     #[must_use]
     pub fn blobs(&self) -> Vec<Descriptor> {

@@ -113,7 +113,7 @@ impl Node {
 pub struct Graph {
     /// The manifests of the image itself, children before parents; the root is the last.
     pub nodes: Vec<Node>,
-    /// What is attached to them, and to that in turn, each after its subject. Empty unless it was asked for.
+    /// Their attachments, and the attachments of those, each after its subject. Empty unless they were asked for.
     pub attached: Vec<Attached>,
     /// What a registry lists as attached but is not copied, and why.
     pub ignored: Vec<String>,

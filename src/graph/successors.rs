@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::oci::{Contents, Descriptor};
 
-/// How a manifest references something. What is attached to a manifest is not among it: only the registry knows that.
+/// How a manifest references something. Attachments are not included: only the registry knows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Relation {
     /// A manifest that an index lists.
@@ -84,7 +84,7 @@ pub struct Reachable {
     pub blobs: Vec<Descriptor>,
 }
 
-/// Walks down from `root`, whatever holds the manifests. `read` is called once for every manifest and returns what it
+/// Walks down from `root` through manifests in any kind of storage. `read` is called once for every manifest and returns what it
 /// references, or `None` where it is missing or cannot be read. The first error of `read` ends the walk.
 pub fn reachable<E>(
     root: &Descriptor,

@@ -112,7 +112,7 @@ async fn image(head: &HeadOnly, named: &IndexEntry) -> Result<BundledImage, Erro
     let mut graph =
         resolve::resolve(head, repository, root, &KnownManifests::new(), ManifestBytes::Small).await?;
     let manifests = graph.nodes.iter().map(|node| node.descriptor.size);
-    // Without what is attached, which has no part in the size of the image.
+    // Without attachments, which do not count toward the size of the image.
     let total_size = manifests.fold(graph.blob_bytes(), u64::saturating_add);
     resolve::add_everything_attached(head, repository, &mut graph).await?;
     if graph.platforms.is_empty() {

@@ -54,8 +54,9 @@ fn leave_out_attachments(found: &mut Enumeration, events: &dyn EventSink) -> Res
     let attachments: Vec<Reference> = attachments.map(|image| image.reference).collect();
     let what = "is a signature, an attestation, an SBOM or an index of these, not an image";
     if let (Some(first), true) = (attachments.first(), found.images.is_empty()) {
-        return Err(Failure::new(Kind::Usage, format!("{first} {what}"))
-            .with_hint("pass the image that it belongs to: what is attached to it is copied with it"));
+        return Err(Failure::new(Kind::Usage, format!("{first} {what}")).with_hint(
+            "pass the image that it belongs to: its signatures, attestations and SBOMs are copied with it",
+        ));
     }
     for reference in attachments {
         warn(events, format!("{reference} {what}: skipped, because it is copied with its image"));

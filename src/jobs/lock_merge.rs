@@ -9,8 +9,8 @@ use crate::{
     endpoint::registry::Registries,
     error::{Failure, Kind},
     event::EventSink,
-    lock::{JoinedLock, Lock, LockError, LockFile, join},
-    oci::{Reference, Repository},
+    lock::{JoinedLock, Lock, LockError, LockFile, UnconfirmedImage, join},
+    oci::Repository,
     outcome::MergeOutcome,
     request::{Access, LockMerge},
     shard::{ImageList, SetError, ShardNumber, ShardSet, lock_tag, parse_lock_tag, ranges},
@@ -106,8 +106,8 @@ fn incomplete(error: &SetError, repository: &Repository) -> Failure {
 }
 
 /// The failure of images that their shards could not confirm.
-fn not_confirmed(images: &[(Reference, u32)], count: u32) -> Option<Failure> {
-    let mut shards: Vec<u32> = images.iter().map(|(_, shard)| *shard).collect();
+fn not_confirmed(images: &[UnconfirmedImage], count: u32) -> Option<Failure> {
+    let mut shards: Vec<u32> = images.iter().map(|image| image.shard).collect();
     shards.sort_unstable();
     shards.dedup();
     let message = match images.len() {
@@ -115,7 +115,8 @@ fn not_confirmed(images: &[(Reference, u32)], count: u32) -> Option<Failure> {
         1 => "an image is not confirmed".to_owned(),
         several => format!("{several} images are not confirmed"),
     };
-    let named = images.iter().take(MAX_NAMED).map(|(image, shard)| format!("{image} (shard {shard})"));
+    let named =
+        images.iter().take(MAX_NAMED).map(|image| format!("{} (shard {})", image.source, image.shard));
     let more = images.len().saturating_sub(MAX_NAMED);
     let causes = named.chain((more > 0).then(|| format!("{more} more"))).collect();
     let again = format!("run these shards of {count} again, then merge again: {}", ranges(&shards));

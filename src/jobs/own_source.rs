@@ -130,7 +130,7 @@ fn without_digest(reference: &Reference) -> String {
 }
 
 /// Whether an image would be copied to its own repository and tag. An image that is named by digest alone is already in
-/// that repository, whatever tag it would get.
+/// that repository, regardless of its tag.
 fn is_own_source(mapping: &Mapping, plain_http: &[String]) -> bool {
     let Mapping { source, repository, tag, .. } = mapping;
     let is_same_tag = source.tag().is_none_or(|source| source == tag);

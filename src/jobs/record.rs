@@ -56,7 +56,7 @@ pub(super) struct CopiedTo<'a> {
     pub(super) destination: &'a Destination,
     pub(super) placement: Placement,
     pub(super) images: Vec<Mirrored>,
-    /// How long it took, beside other destinations.
+    /// How long it took, concurrently with other destinations.
     pub(super) time: Duration,
     /// What was read once more for it.
     pub(super) extra_reads: ExtraReads,

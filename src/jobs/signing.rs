@@ -1,4 +1,4 @@
-//! Files that sign other files: written beside a bundle or a receipt, and read from there.
+//! Signature files of bundles and receipts: written to the same folder, and read from there.
 
 use std::{
     fs, io,
@@ -63,7 +63,7 @@ pub(super) fn of_bundle(
     Ok(Some(IndexSignature::with_key(key, signature)))
 }
 
-/// Fails if the file, which has these bytes, has no valid signature beside it.
+/// Fails if the file, which has these bytes, has no valid signature in its folder.
 pub(super) fn check_file(required: &RequiredSignature, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let key = required.read_key()?;
     let signature = first_of(&[with_suffix(path, SIGNATURE_SUFFIX)], &[path.to_owned()])?;

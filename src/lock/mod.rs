@@ -35,5 +35,5 @@ pub(crate) use self::{
     file::LockFile,
     names::RecordedNames,
     receipt::{MAX_SIZE as MAX_RECEIPT_SIZE, Receipt},
-    shards::{JoinedLock, join},
+    shards::{JoinedLock, UnconfirmedImage, join},
 };

@@ -18,8 +18,16 @@ pub(crate) struct JoinedLock {
     pub(crate) lock: Lock,
     /// What was transferred more than once because the list was divided.
     pub(crate) repeated: Repeated,
-    /// The shard of each image that is neither confirmed nor skipped.
-    pub(crate) unconfirmed: Vec<(Reference, u32)>,
+    /// The images that are neither confirmed nor skipped.
+    pub(crate) unconfirmed: Vec<UnconfirmedImage>,
+}
+
+/// An image that its shard did not confirm.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct UnconfirmedImage {
+    pub(crate) source: Reference,
+    /// The number of the shard.
+    pub(crate) shard: u32,
 }
 
 /// Why the locks of shards do not make one lock.
@@ -179,12 +187,12 @@ impl Images {
         Ok(())
     }
 
-    fn unconfirmed(&self) -> Vec<(Reference, u32)> {
+    fn unconfirmed(&self) -> Vec<UnconfirmedImage> {
         let is_unconfirmed = |image: &LockedImage| {
             !image.is_skipped() && image.destinations.iter().any(|copy| !copy.confirmed)
         };
         let found = self.0.values().filter(|(_, image)| is_unconfirmed(image));
-        found.map(|(index, image)| (image.source.clone(), *index)).collect()
+        found.map(|(shard, image)| UnconfirmedImage { source: image.source.clone(), shard: *shard }).collect()
     }
 }
 
@@ -382,7 +390,8 @@ mod tests {
         let mut second = shard(1, 2, &["b:1"], &all);
         second.1.images[0].destinations[0].confirmed = false;
         let joined = join(vec![shard(0, 2, &["a:1"], &all), second], &all).unwrap();
-        assert_eq!(joined.unconfirmed, [("src.example/b:1".parse().unwrap(), 1)]);
+        let unconfirmed = UnconfirmedImage { source: "src.example/b:1".parse().unwrap(), shard: 1 };
+        assert_eq!(joined.unconfirmed, [unconfirmed]);
         assert!(!joined.lock.images[1].is_confirmed());
     }
 }

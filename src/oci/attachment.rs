@@ -14,7 +14,7 @@ const COSIGN_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
 pub enum Link {
     /// Its `subject` names the other manifest.
     Subject,
-    /// This tag beside the image, `sha256-HEX` with the suffix `.sig`, `.att` or `.sbom`.
+    /// This tag in the repository of the image, `sha256-HEX` with the suffix `.sig`, `.att` or `.sbom`.
     Tag(String),
 }
 

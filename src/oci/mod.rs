@@ -41,8 +41,13 @@ const MAX_QUOTED: usize = 300;
 
 /// A text as errors quote it: escaped and, if it is long, cut off.
 fn quoted(text: &str) -> String {
-    match text.char_indices().nth(MAX_QUOTED) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default().escape_debug()),
-        None => text.escape_debug().to_string(),
+    truncated(text, MAX_QUOTED, |text| text.escape_debug().to_string())
+}
+
+/// At most `most` characters of a text, as `show` shows them, with an ellipsis if more follow.
+pub(crate) fn truncated(text: &str, most: usize, show: impl Fn(&str) -> String) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => show(text.get(..end).unwrap_or_default()) + "…",
+        None => show(text),
     }
 }

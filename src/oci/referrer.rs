@@ -23,11 +23,11 @@ pub(crate) struct Referrer {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Document {
+struct ManifestFields {
     subject: Option<Subject>,
     artifact_type: Option<String>,
-    config: Option<Content>,
-    layers: Option<Vec<Content>>,
+    config: Option<TypedDescriptor>,
+    layers: Option<Vec<TypedDescriptor>>,
     annotations: Option<Map<String, Value>>,
 }
 
@@ -38,16 +38,16 @@ struct Subject {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Content {
+struct TypedDescriptor {
     media_type: Option<String>,
 }
 
 impl Referrer {
     /// Reads the fields.
     pub(crate) fn read(manifest: &RawManifest) -> serde_json::Result<Self> {
-        let Document { subject, artifact_type, config, layers, annotations } =
+        let ManifestFields { subject, artifact_type, config, layers, annotations } =
             serde_json::from_slice(manifest.bytes())?;
-        let media_type = |content: Content| content.media_type.filter(|text| !text.is_empty());
+        let media_type = |content: TypedDescriptor| content.media_type.filter(|text| !text.is_empty());
         Ok(Self {
             subject: subject.and_then(|subject| subject.digest.parse().ok()),
             stated_type: artifact_type.filter(|text| !text.is_empty()),

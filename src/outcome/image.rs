@@ -17,7 +17,7 @@ use crate::{
 pub struct Mirrored {
     /// Its result.
     pub outcome: ImageOutcome,
-    /// Its blobs and what is attached to it, as far as they are known.
+    /// Its blobs and attachments, as far as they are known.
     pub content: ImageContent,
     /// Its manifests, if they are known and were asked for.
     pub manifests: Option<Box<ImageManifests>>,
@@ -47,7 +47,7 @@ impl Mirrored {
 pub struct ImageContent {
     /// Every blob once with its size in bytes, sorted.
     pub blobs: Box<[(Digest, u64)]>,
-    /// Everything that is attached to it, sorted.
+    /// Its attachments, sorted.
     pub attached: Box<[AttachedManifest]>,
 }
 
@@ -89,7 +89,7 @@ pub struct ImageOutcome {
     pub platforms: Vec<PlatformManifest>,
     /// Attestation manifests, which are copied with the index and never count as platforms.
     pub attestations: usize,
-    /// What is attached to the image: signatures, attestations, SBOMs. It was asked for at the source, or at the
+    /// Its signatures, attestations, SBOMs and other attachments. They were listed at the source, or at the
     /// destination by `verify`.
     #[serde(default, skip_serializing_if = "AttachedCounts::is_empty")]
     pub attached: AttachedCounts,
@@ -171,7 +171,7 @@ pub struct KeptTag {
 pub enum Status {
     /// Copied by this run and confirmed by reading the destination again.
     Copied,
-    /// The tag was correct but content below it was missing: copied again and confirmed.
+    /// The tag was correct but content of the image was missing: copied again and confirmed.
     Repaired,
     /// Already present and confirmed; nothing was copied.
     UpToDate,

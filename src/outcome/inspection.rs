@@ -39,7 +39,7 @@ pub(crate) struct InspectedImage {
     /// Attestations that travel with the index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attestations: Vec<Attestation>,
-    /// How many manifests of each kind are attached to it and to its manifests.
+    /// How many attachments of each kind it and its manifests have.
     #[serde(default, rename = "attachedCounts", skip_serializing_if = "AttachedCounts::is_empty")]
     pub counts: AttachedCounts,
     /// They themselves, each after its subject.
@@ -177,7 +177,7 @@ pub(crate) struct BundledImage {
     pub platforms: Vec<InspectedPlatform>,
     /// The number of attestations that travel with it.
     pub attestations: usize,
-    /// How many manifests are attached to it: signatures, attestations, SBOMs, others.
+    /// The number of its signatures, attestations, SBOMs and other attachments.
     #[serde(default, skip_serializing_if = "AttachedCounts::is_empty")]
     pub attached: AttachedCounts,
 }

@@ -85,7 +85,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Copies every image as it is with everything that is attached to it, without requiring any platform, and moves tags
+    /// Copies every image as it is with all its attachments, without requiring any platform, and moves tags
     /// that name another digest.
     fn default() -> Self {
         Self {

@@ -29,7 +29,7 @@ pub(super) struct Signed<'a> {
 pub(super) struct SignatureCheck {
     /// The signature that satisfies the policy, or why the image is refused. `None` if the image needs no signature.
     pub(super) result: Result<Option<Box<AcceptedSignature>>, Failure>,
-    /// What is attached to the root manifest, if that was asked.
+    /// The attachments of the root manifest, if they were listed.
     pub(super) listed: Option<Vec<Attachment>>,
 }
 
@@ -56,7 +56,7 @@ pub(super) async fn check<S: Source>(
     Ok(SignatureCheck { result, listed })
 }
 
-/// Reads what can be a signature, the most likely first, until the policy is satisfied. Returns what is attached as well.
+/// Reads what can be a signature, the most likely first, until the policy is satisfied. Also returns the attachments.
 async fn verdict<S: Source>(
     source: &S,
     signed: &Signed<'_>,

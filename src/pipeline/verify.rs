@@ -37,7 +37,7 @@ pub struct Expectation {
     pub waived: Vec<Platform>,
     /// Whether its foreign layers are required.
     pub foreign_layers: ForeignLayers,
-    /// What must be attached to it. Further attached manifests are no difference.
+    /// The attachments that it must have. Further ones are no difference.
     pub attached: Vec<AttachedManifest>,
     /// Whether it was found only in settings.
     pub optional: bool,
@@ -89,7 +89,7 @@ pub(crate) struct AttachedAt<S> {
     pub(crate) referrers: ReferrerSelection,
 }
 
-/// Like [`verify()`]. What is attached to an image at the source must be attached to it at the destination, and the
+/// Like [`verify()`]. An attachment of an image at the source must be attached to it at the destination, and the
 /// signatures there must satisfy the policy of the verifier.
 pub(crate) async fn verify_against<D: Source, S: Source>(
     destination: Arc<D>,
@@ -180,7 +180,7 @@ async fn verify_image<D: Source, S: Source>(
     outcome
 }
 
-/// Compares what is attached to the image with what is recorded or, with a source, with what is attached there.
+/// Compares the attachments of the image with those recorded or, with a source, with those at the source.
 async fn verify_attached<D: Source, S: Source>(
     destination: &D,
     source: Option<&AttachedAt<S>>,

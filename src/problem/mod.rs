@@ -17,29 +17,11 @@ pub use self::{
     archive::{ArchivePart, ArchivePosition},
     remedy::Remedy,
 };
+pub use crate::error::Side;
 use crate::{
     error::{Failure, Kind, Reason, escape},
     oci::{Digest, Platform, Reference},
 };
-
-/// A side of a copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Side {
-    /// Where images come from.
-    Source,
-    /// Where images go.
-    Destination,
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Source => "source",
-            Self::Destination => "destination",
-        })
-    }
-}
 
 /// One difference between the actual and the expected content of a destination or bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -16,7 +16,7 @@ use crate::{
     error::{Failure, Kind, exit_code_of},
     jobs::{
         doctor::CheckResult,
-        running::{Comparison, RunningImage},
+        running::{ClusterComparison, RunningImage},
         values::ValuesOutcome,
     },
     oci::{Mapping, Reference},
@@ -112,9 +112,9 @@ impl From<BundleContents> for Document {
     }
 }
 
-impl From<Comparison> for Document {
-    fn from(comparison: Comparison) -> Self {
-        let Comparison { images } = comparison;
+impl From<ClusterComparison> for Document {
+    fn from(comparison: ClusterComparison) -> Self {
+        let ClusterComparison { images } = comparison;
         let is_different = images.iter().any(RunningImage::is_difference);
         let exit_code = exit_code_of(is_different.then_some(Kind::Difference));
         Self::Running(RunningDocument { schema: RUNNING_SCHEMA, images, exit_code })

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | add a field to the JSON | `crate::outcome` for results, `document.rs` for what follows from them |
 //! | add a column to a table | the document's file in `terminal/`; `terminal/run.rs` for `sync`, `verify` and `bundle` |
-//! | add a format | a variant of [`Format`], a file beside `json.rs` with one function of the type [`Render`], an arm in [`renderer`] |
+//! | add a format | a variant of [`Format`], a file next to `json.rs` with one function of the type [`Render`], an arm in [`renderer`] |
 //! | change progress bars or what a log line says | `progress/` |
 //! | change how a log line is written (`--log-format`) | `log.rs` |
 
@@ -42,7 +42,7 @@ pub(crate) struct Presentation {
     pub(crate) verbosity: Verbosity,
     /// `images --why`: show every use of every image. JSON always includes them.
     pub(crate) why: bool,
-    /// `inspect --tree`: show what is attached to each manifest. JSON always includes it.
+    /// `inspect --tree`: show the attachments of each manifest. JSON always includes it.
     pub(crate) tree: bool,
     /// Write the result to standard error, because standard output carries the bundle.
     pub(crate) on_stderr: bool,

@@ -1,13 +1,14 @@
 //! Failures with the same cause, so that one cause is reported once however many images it affects.
 //!
-//! A [`CauseKey`] is what remains of a failure without the names of its image, digests, upload IDs and times. Failures with
-//! an equal cause share one message, in which [`general`] writes `REGISTRY/IMAGE` for the names that differ.
+//! Endpoints say what their failures have in common ([`CauseKey`]). For the rest, a [`SharedCause`] is what remains of the
+//! texts without the names of an image, digests, upload IDs and times. Failures with an equal cause share one message, in
+//! which [`general`] writes `REGISTRY/IMAGE` for the names that differ.
 
 use std::borrow::Cow;
 
 use crate::{
-    endpoint::without_attempts,
-    error::{Failure, Kind},
+    endpoint::{registry_in, without_attempts},
+    error::{CauseKey, Failure, Kind},
     oci::{Reference, Repository},
     outcome::ImageOutcome,
     problem::{Problem, Side},
@@ -20,44 +21,38 @@ const MIN_ID_LENGTH: usize = 24;
 
 /// A failure without what differs from image to image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct CauseKey {
+pub(super) struct SharedCause {
     kind: Kind,
-    /// `(source)` or `(destination)`, if the message names a side.
-    side: Option<&'static str>,
+    key: Option<CauseKey>,
+    /// What the key does not say.
     texts: Vec<String>,
 }
 
-impl CauseKey {
+impl SharedCause {
     /// The cause of a failure that concerns no image in particular.
     pub(super) fn of(failure: &Failure) -> Self {
-        Self::without(failure, &[])
+        Self::without(failure, &[], &[])
     }
 
-    /// The cause of an image's failure.
-    pub(super) fn of_image(image: &ImageOutcome, failure: &Failure) -> Self {
+    /// The cause of an image's failure. `problems` are those that the report names as its causes.
+    pub(super) fn of_image(image: &ImageOutcome, failure: &Failure, problems: &[Problem]) -> Self {
         let source = image.source.repository();
         let destination = image.destination.parse::<Reference>().ok();
         let paths: Vec<&str> = std::iter::once(source)
             .chain(destination.as_ref().map(Reference::repository))
             .map(Repository::path)
             .collect();
-        Self::without(failure, &paths)
+        Self::without(failure, problems, &paths)
     }
 
     /// Why an image failed or differs; `None` if it did not.
     pub(super) fn of_outcome(image: &ImageOutcome) -> Option<Self> {
-        let problems = image.problems.iter().map(ToString::to_string);
         match &image.failure {
-            Some(failure) => {
-                let mut failure = failure.clone();
-                failure.causes.extend(problems);
-                Some(Self::of_image(image, &failure))
-            }
+            Some(failure) => Some(Self::of_image(image, failure, &image.problems)),
             None if image.problems.is_empty() => None,
             None => {
-                let causes = problems.collect();
-                let differs = Failure { causes, ..Failure::new(Kind::Difference, String::new()) };
-                Some(Self::of_image(image, &differs))
+                let differs = Failure::new(Kind::Difference, String::new());
+                Some(Self::of_image(image, &differs, &image.problems))
             }
         }
     }
@@ -72,7 +67,7 @@ impl CauseKey {
         let path = image.map(|image| image.repository().path());
         // First the full names: their tags differ as well.
         let message = words(message, general_word);
-        Self::without(&Failure::new(Kind::Image, message), path.as_slice())
+        Self::without(&Failure::new(Kind::Image, message), &[], path.as_slice())
     }
 
     /// The message of a warning, without what differs from image to image.
@@ -80,7 +75,7 @@ impl CauseKey {
         self.texts.join(": ")
     }
 
-    fn without(failure: &Failure, paths: &[&str]) -> Self {
+    fn without(failure: &Failure, problems: &[Problem], paths: &[&str]) -> Self {
         // Wrong bytes are evidence: their digests stay.
         let is_evidence = failure.kind == Kind::Integrity;
         let shared = |text: &str| {
@@ -90,18 +85,18 @@ impl CauseKey {
             let text = paths.iter().fold(text.to_owned(), |text, path| without_path(&text, path));
             words(&text, |word| without_id(&general_word(word)).into_owned())
         };
-        let side = ["(source)", "(destination)"].into_iter().find(|side| failure.message.contains(side));
-        let message = without_attempts(&failure.message);
-        let causes =
-            failure.causes.iter().map(|cause| shared(without_words_of_registry(failure.kind, cause)));
-        let mut texts: Vec<String> = causes.chain(failure.hint.iter().map(|hint| shared(hint))).collect();
-        if failure.causes.is_empty() || is_evidence {
-            texts.push(shared(&message));
-        } else {
-            // Which of its requests met the cause is chance. The registry is not.
-            texts.extend(registries(&message));
+        let key = failure.cause_key.as_deref().filter(|_| !is_evidence);
+        let mut texts = Vec::new();
+        // Which of its requests met the cause is chance: only the registry and the side count.
+        if key.is_none() {
+            texts.push(shared(&without_attempts(&failure.message)));
         }
-        Self { kind: failure.kind, side, texts }
+        if key.is_none_or(|key| key.fault.is_none()) {
+            texts.extend(failure.causes.iter().map(|cause| shared(cause)));
+        }
+        texts.extend(problems.iter().map(|problem| shared(&problem.to_string())));
+        texts.extend(failure.hint.iter().map(|hint| shared(hint)));
+        Self { kind: failure.kind, key: key.cloned(), texts }
     }
 }
 
@@ -114,6 +109,7 @@ pub(super) fn general(first: &Failure) -> Failure {
         causes: first.causes.iter().map(|cause| general(cause)).collect(),
         hint: first.hint.as_deref().map(general),
         reason: first.reason,
+        cause_key: first.cause_key.clone(),
     }
 }
 
@@ -136,12 +132,6 @@ pub(super) fn in_one_line(image: &ImageOutcome) -> Option<String> {
         Some(failure.causes.first().unwrap_or(&failure.message).clone())
     });
     cause.map(|cause| crate::error::escape(&cause).replace('\n', " "))
-}
-
-/// A cause without the registry's own words, which may differ for the same status and code: they follow the first colon.
-fn without_words_of_registry(kind: Kind, cause: &str) -> &str {
-    let is_answer = kind == Kind::Authentication || cause.starts_with("the registry answered ");
-    if is_answer { cause.split_once(": ").map_or(cause, |(before, _)| before) } else { cause }
 }
 
 /// Applies `change` to every word and keeps the space between words.
@@ -167,18 +157,6 @@ fn general_word(word: &str) -> String {
         Some(registry) => word.replacen(name, &format!("{registry}/{IMAGE}"), 1),
         None => word.to_owned(),
     }
-}
-
-/// The registry of a word that is the name of an image in full, such as `quay.io/a/b:1` or `quay.io/a/b@sha256:…`.
-fn registry_in(word: &str) -> Option<&str> {
-    let (registry, rest) = word.split_once('/')?;
-    let is_registry = registry == "localhost" || registry.contains(['.', ':']);
-    (is_registry && !rest.starts_with('/') && word.parse::<Reference>().is_ok()).then_some(registry)
-}
-
-fn registries(message: &str) -> Option<String> {
-    let mut names = message.split_whitespace().map(bare);
-    names.find_map(|word| registry_in(word).map(ToOwned::to_owned))
 }
 
 /// Replaces an image's repository, for example in the path of a file or in a URL.
@@ -231,12 +209,17 @@ mod tests {
 
     use super::*;
     use crate::{
-        endpoint::{Cause as EndpointCause, Error, Operation},
-        problem::Side,
+        endpoint::{
+            Cause as EndpointCause, Error, Operation,
+            registry::{
+                Refusal, RegistryError,
+                auth::{AuthError, Denial, Provenance},
+            },
+        },
         report::samples,
     };
 
-    fn failed(number: usize, seconds: u64, cause: EndpointCause) -> (ImageOutcome, Failure) {
+    fn failed(number: usize, seconds: u64, cause: impl Into<EndpointCause>) -> (ImageOutcome, Failure) {
         let source = format!("reg.example.com:5000/team/img{number}:1");
         let error = Error::new(Operation::ReadManifest, Side::Source, &source, cause);
         let failure = Error { attempts: 5, elapsed: Duration::from_secs(seconds), ..error }.failure();
@@ -244,9 +227,9 @@ mod tests {
         (ImageOutcome { source: source.parse().unwrap(), destination, ..samples::failed() }, failure)
     }
 
-    fn cause(number: usize, seconds: u64, cause: EndpointCause) -> CauseKey {
+    fn cause(number: usize, seconds: u64, cause: impl Into<EndpointCause>) -> SharedCause {
         let (image, failure) = failed(number, seconds, cause);
-        CauseKey::of_image(&image, &failure)
+        SharedCause::of_image(&image, &failure, &[])
     }
 
     #[test]
@@ -259,54 +242,73 @@ mod tests {
 
     #[test]
     fn registries_sides_and_reasons_distinguish_causes() {
-        let failure = |message: &str, cause: &str| Failure {
-            causes: vec![cause.to_owned()],
-            ..Failure::new(Kind::Image, message)
+        let of = |operation, side, name: &str, cause: RegistryError| {
+            SharedCause::of(&Error::new(operation, side, name, cause).failure())
         };
-        let same = |one: &Failure, other: &Failure| CauseKey::of(one) == CauseKey::of(other);
-        let reason = "the registry answered 500";
-        let one = failure("cannot read manifest a.example/x:1 (source)", reason);
-        let blob = format!("cannot read blob a.example/y@sha256:{} (source)", "0".repeat(64));
-        assert!(same(&one, &failure(&blob, reason)));
-        assert!(!same(&one, &failure("cannot read manifest b.example/x:1 (source)", reason)));
-        assert!(!same(&one, &failure("cannot read manifest a.example/x:1 (destination)", reason)));
-        assert!(!same(
-            &one,
-            &failure("cannot read manifest a.example/x:1 (source)", "the connection was lost")
-        ));
+        let lost = || RegistryError::Broken("the server closed it".to_owned());
+        let one = of(Operation::ReadManifest, Side::Source, "a.example/x:1", lost());
+        let blob = format!("a.example/y@sha256:{}", "0".repeat(64));
+        assert_eq!(one, of(Operation::ReadBlob, Side::Source, &blob, lost()));
+        assert_ne!(one, of(Operation::ReadManifest, Side::Source, "b.example/x:1", lost()));
+        assert_ne!(one, of(Operation::ReadManifest, Side::Destination, "a.example/x:1", lost()));
+        let other = RegistryError::Broken("connection reset by peer".to_owned());
+        assert_ne!(one, of(Operation::ReadManifest, Side::Source, "a.example/x:1", other));
+    }
+
+    fn refused(status: u16, message: String) -> RegistryError {
+        RegistryError::Refused(Refusal {
+            status,
+            code: Some("UNKNOWN".to_owned()),
+            message,
+            ..Refusal::default()
+        })
     }
 
     #[test]
     fn a_full_disk_is_one_cause_whatever_the_registry_writes() {
-        let message = |number: usize, id: char| {
-            let id = id.to_string().repeat(8);
-            let upload = format!("{id}-{}-4{}-8{}-{id}{}", &id[..4], &id[..3], &id[..3], &id[..4]);
+        let message = |number: usize, id: &str| {
             format!(
-                "the registry answered 500 UNKNOWN: write /var/lib/registry/docker/registry/v2/repositories/m/\
-                 img{number}/_uploads/{upload}/data: no space left on device"
+                "write /var/lib/registry/docker/registry/v2/repositories/m/img{number}/_uploads/{id}/data: no space \
+                 left on device"
             )
         };
-        let of = |number: usize, id: char| {
-            let (image, mut failure) = failed(number, 1, EndpointCause::NoSuchBlob);
-            failure.causes = vec![message(number, id)];
-            CauseKey::of_image(&image, &failure)
-        };
-        assert_eq!(of(1, 'a'), of(17, 'e'));
+        assert_eq!(
+            cause(1, 1, refused(500, message(1, "0a1b"))),
+            cause(17, 1, refused(500, message(17, "unlike any ID")))
+        );
     }
 
     #[test]
     fn the_words_of_a_registry_do_not_distinguish_refusals() {
-        let failure = |kind, cause: &str| Failure {
-            causes: vec![cause.to_owned()],
-            ..Failure::new(kind, "cannot read manifest a.example/x:1 (source)")
+        let denied = |message: Option<&str>, flag: &str| {
+            let denial = Denial {
+                by: "https://a.example".to_owned(),
+                repository: "a.example/x".parse().unwrap(),
+                action: "pull".to_owned(),
+                provenance: Some(Provenance::Explicit(flag.to_owned())),
+                message: message.map(str::to_owned),
+            };
+            RegistryError::Auth(AuthError::Denied(Box::new(denial)))
         };
-        let denied = "https://a.example denied pull access to a.example/x with --to-username";
-        let words = format!("{denied}: authentication required (Name=x, Action=pull)");
-        let kind = Kind::Authentication;
-        assert_eq!(CauseKey::of(&failure(kind, denied)), CauseKey::of(&failure(kind, &words)));
-        let answered =
-            |status: &str| failure(Kind::Image, &format!("the registry answered {status}: request 17"));
-        assert_ne!(CauseKey::of(&answered("500 UNKNOWN")), CauseKey::of(&answered("503 UNAVAILABLE")));
+        let (flag, words) = ("--to-username", "authentication required (Name=x, Action=pull)");
+        assert_eq!(cause(1, 1, denied(None, flag)), cause(2, 1, denied(Some(words), flag)));
+        assert_ne!(cause(1, 1, denied(None, flag)), cause(1, 1, denied(None, "--authfile")));
+        let answered = |status| refused(status, "request 17".to_owned());
+        assert_ne!(cause(1, 1, answered(500)), cause(1, 1, answered(503)));
+    }
+
+    #[test]
+    fn failures_of_no_endpoint_are_compared_by_their_texts() {
+        let of = |number: usize, id: char| {
+            let (image, _) = failed(number, 1, EndpointCause::NoSuchBlob);
+            let id = id.to_string().repeat(MIN_ID_LENGTH);
+            let failure = Failure {
+                causes: vec![format!("m/img{number}/{id}: no space left on device")],
+                ..Failure::new(Kind::Image, format!("cannot write {}", image.source))
+            };
+            SharedCause::of_image(&image, &failure, &[])
+        };
+        assert_eq!(of(1, 'a'), of(17, 'e'));
     }
 
     #[test]
@@ -315,14 +317,14 @@ mod tests {
             causes: vec![format!("its bytes hash to sha256:{}", digest.repeat(64))],
             ..Failure::new(Kind::Integrity, "cannot read blob a.example/x@sha256:1 (source)")
         };
-        assert_ne!(CauseKey::of(&failure("a")), CauseKey::of(&failure("b")));
+        assert_ne!(SharedCause::of(&failure("a")), SharedCause::of(&failure("b")));
     }
 
     #[test]
     fn warnings_about_images_with_different_tags_have_one_cause() {
         let of = |name: &str| {
             let image = samples::source(name);
-            CauseKey::of_warning(Some(&image), &format!("skipped: cannot read manifest {image} (source)"))
+            SharedCause::of_warning(Some(&image), &format!("skipped: cannot read manifest {image} (source)"))
         };
         assert_eq!(of("a:1"), of("b:2"));
         assert_eq!(

@@ -7,7 +7,7 @@ use crate::{
     graph::{AttachedCounts, PlatformManifest},
     jobs::{
         doctor::{CheckResult, DoctorCheck},
-        running::{Comparison, Content, Origin, RunningImage},
+        running::{ClusterComparison, LockMatch, Origin, RunningImage},
         values::{ImageState, InstalledImage, ValuesOutcome},
     },
     oci::{
@@ -102,6 +102,7 @@ pub(super) fn failed() -> ImageOutcome {
         causes: vec!["the registry answered 403 Forbidden: DENIED: no rights".to_owned()],
         hint: Some("check the license with `thoras-mirror doctor`".to_owned()),
         reason: None,
+        cause_key: None,
     };
     ImageOutcome {
         digest: None,
@@ -271,9 +272,9 @@ pub(super) fn values() -> ValuesOutcome {
 }
 
 /// A cluster with an image of each kind.
-pub(super) fn running() -> Comparison {
+pub(super) fn running() -> ClusterComparison {
     let image = |image: &str, origin, content, pods: &[&str]| {
-        let is_locked = content != Content::NotLocked;
+        let is_locked = content != LockMatch::NotLocked;
         RunningImage {
             image: image.to_owned(),
             digest: Some(digest(image)),
@@ -296,12 +297,22 @@ pub(super) fn running() -> Comparison {
                 .collect(),
         }
     };
-    Comparison {
+    ClusterComparison {
         images: vec![
-            image("registry.example.com/thoras/services:4.53.0", Origin::Mirror, Content::Same, &["a", "b"]),
-            image("registry.example.com/thoras/forecast:4.53.0", Origin::Mirror, Content::Different, &["c"]),
-            image("quay.io/operator/agent:1", Origin::Outside, Content::NotLocked, &["d"]),
-            image("docker.io/library/nginx:1", Origin::Unknown, Content::Unknown, &["e"]),
+            image(
+                "registry.example.com/thoras/services:4.53.0",
+                Origin::Mirror,
+                LockMatch::Same,
+                &["a", "b"],
+            ),
+            image(
+                "registry.example.com/thoras/forecast:4.53.0",
+                Origin::Mirror,
+                LockMatch::Different,
+                &["c"],
+            ),
+            image("quay.io/operator/agent:1", Origin::Outside, LockMatch::NotLocked, &["d"]),
+            image("docker.io/library/nginx:1", Origin::Unknown, LockMatch::Unknown, &["e"]),
         ],
     }
 }

@@ -71,7 +71,7 @@ pub(super) struct Symbols {
     pub(super) ellipsis: &'static str,
     /// A bar's filled part, tip and rest.
     pub(super) bar: &'static str,
-    /// A branch of a tree, its last branch, and the line beside what is below a branch.
+    /// A branch of a tree, its last branch, and the line to the left of its own branches.
     pub(super) tree: [&'static str; 3],
 }
 

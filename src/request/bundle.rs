@@ -112,7 +112,7 @@ impl Export {
     }
 }
 
-/// The file of the signature: beside the bundle, unless it is named.
+/// The file of the signature: in the folder of the bundle, unless a flag names it.
 fn signing(
     key: Option<SigningKey>,
     signature: Option<PathBuf>,

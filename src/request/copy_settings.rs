@@ -1,4 +1,4 @@
-//! How images are copied: which platforms they must have, what is attached to them, and what is checked.
+//! How images are copied: which platforms they must have, which attachments are copied, and what is checked.
 
 use super::{RequiredSignatures, usage};
 use crate::{
@@ -63,7 +63,7 @@ impl ReferrerSettings {
 pub(crate) struct CopySettings {
     /// What is checked at the destination, before and after copying.
     pub(crate) check: CheckLevel,
-    /// What of that which is attached to the images is copied.
+    /// Which attachments of the images are copied.
     pub(crate) referrers: ReferrerSettings,
     /// Whether a tag that points to another digest may be moved.
     pub(crate) overwrite: bool,

@@ -190,16 +190,16 @@ impl Verify {
         let registries = RegistrySettings::new(args.registries)?.with_rates(&args.rates);
         let lock = args.lock.clone().or_else(|| variable(names::LOCK).map(|path| path.value.into()));
         let with = match comparison(args.lock.as_ref(), !args.to.is_empty(), args.against) {
-            Comparison::Source => {
+            Baseline::Source => {
                 let lock = lock.unwrap_or_else(|| DEFAULT_LOCK.into());
                 CompareWith::source(to, lock, args.selection, args.naming, args.foreign_layers)?
             }
-            Comparison::Lock(path) if to.is_none() && !args.selection.image.is_empty() && !path.exists() => {
+            Baseline::Lock(path) if to.is_none() && !args.selection.image.is_empty() && !path.exists() => {
                 return Err(usage("images were given without --to").with_hint(
                     "verify checks the images in the lock; to check other images, pass --to REGISTRY/PATH",
                 ));
             }
-            Comparison::Lock(path) => CompareWith::lock(path, to, args.selection)?,
+            Baseline::Lock(path) => CompareWith::lock(path, to, args.selection)?,
         };
         let PlatformArgs { platform: platforms, allow_missing_platform: waivers } = args.platforms;
         let required = if platforms.is_empty() { Platforms::default_required() } else { platforms.clone() };
@@ -325,7 +325,7 @@ fn packaged_chart(placement: &Placement) -> Option<&crate::oci::Reference> {
 }
 
 /// What a mirror is compared with.
-pub(super) enum Comparison {
+pub(super) enum Baseline {
     /// The lock at this path, which may not exist.
     Lock(PathBuf),
     /// The source.
@@ -334,14 +334,14 @@ pub(super) enum Comparison {
 
 /// The lock, unless the user chose the source or there is none. A lock that is named on the command line must exist; one
 /// that a variable names may be missing if `--to` is typed.
-pub(super) fn comparison(lock: Option<&PathBuf>, has_to: bool, against: Option<Against>) -> Comparison {
+pub(super) fn comparison(lock: Option<&PathBuf>, has_to: bool, against: Option<Against>) -> Baseline {
     let by_variable = variable(names::LOCK).map(|path| PathBuf::from(path.value));
     let is_named = by_variable.is_some();
     let path = lock.cloned().or(by_variable).unwrap_or_else(|| DEFAULT_LOCK.into());
     let is_implied = lock.is_none() && !path.exists();
     match against {
-        Some(Against::Source) => Comparison::Source,
-        None if is_implied && (has_to || (!is_named && variable(names::TO).is_some())) => Comparison::Source,
-        Some(Against::Lock) | None => Comparison::Lock(path),
+        Some(Against::Source) => Baseline::Source,
+        None if is_implied && (has_to || (!is_named && variable(names::TO).is_some())) => Baseline::Source,
+        Some(Against::Lock) | None => Baseline::Lock(path),
     }
 }

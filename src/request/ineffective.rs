@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::{ArgMatches, parser::ValueSource};
 
 use super::{
-    copying::{Comparison, comparison},
+    copying::{Baseline, comparison},
     usage,
 };
 use crate::{cli::Against, error::Failure, graph::Referrers};
@@ -135,8 +135,8 @@ fn verify(flags: &Flags<'_>) -> Result<(), Failure> {
     let (lock, has_to) = (flags.0.get_one("lock"), flags.0.get_one::<String>("to").is_some());
     let against = flags.0.get_one::<Against>("against").copied();
     match comparison(lock, has_to, against) {
-        Comparison::Source => flags.refuse(["lock"], "the mirror is compared with the source"),
-        Comparison::Lock(path) => {
+        Baseline::Source => flags.refuse(["lock"], "the mirror is compared with the source"),
+        Baseline::Lock(path) => {
             let because = format!(
                 "the mirror is compared with the lock {}; --against source compares it with the source",
                 path.display()

@@ -63,7 +63,7 @@ impl Login {
                  name their registry"
             )));
         }
-        let (registry, username) = registry_and_name(&username, named)?;
+        let RegistryUser { registry, username } = registry_user(&username, named)?;
         let password = if to_password_stdin {
             Password::Stdin
         } else if let Ok(password) = env::var(variable::TO_PASSWORD) {
@@ -81,8 +81,19 @@ impl Login {
     }
 }
 
-/// The registry and the name in `[HOST=]NAME`. `roots` are the destinations, at least one.
-pub(super) fn registry_and_name(typed: &str, roots: &[Root]) -> Result<(String, String), Failure> {
+/// `[HOST=]NAME`: a user of one registry.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RegistryUser {
+    pub(super) registry: String,
+    pub(super) username: String,
+}
+
+/// The user in `[HOST=]NAME`. `roots` are the destinations, at least one.
+pub(super) fn registry_user(typed: &str, roots: &[Root]) -> Result<RegistryUser, Failure> {
+    let user = |registry: &str, username: &str| RegistryUser {
+        registry: registry.to_owned(),
+        username: username.to_owned(),
+    };
     let registries: BTreeSet<&str> = roots.iter().map(Root::registry).collect();
     let host = typed.split_once('=').map(|(host, name)| (normalize_registry(host), name));
     if let Some((host, name)) = &host {
@@ -90,7 +101,7 @@ pub(super) fn registry_and_name(typed: &str, roots: &[Root]) -> Result<(String, 
             if name.is_empty() {
                 return Err(usage(format!("--to-username {host}= has no name")));
             }
-            return Ok((host.clone(), (*name).to_owned()));
+            return Ok(user(host, name));
         }
         // Any other text before the sign may belong to the name.
         if host.contains(['.', ':']) || host == "localhost" || registries.len() > 1 {
@@ -101,7 +112,7 @@ pub(super) fn registry_and_name(typed: &str, roots: &[Root]) -> Result<(String, 
     }
     let mut each = registries.into_iter();
     match (each.next(), each.next()) {
-        (Some(only), None) => Ok((only.to_owned(), typed.to_owned())),
+        (Some(only), None) => Ok(user(only, typed)),
         _ => Err(usage("--to-username does not say for which of several registries it is").with_hint(
             "write it as HOST=NAME; for the others, use `docker login` or --authfile FILE, which name their registry",
         )),
@@ -116,14 +127,16 @@ mod tests {
     fn a_login_is_for_one_registry() {
         let login = |typed: &str, to: &[&str]| {
             let roots: Vec<Root> = to.iter().map(|root| root.parse().unwrap()).collect();
-            registry_and_name(typed, &roots).map_err(|failure| failure.message)
+            registry_user(typed, &roots).map_err(|failure| failure.message)
         };
-        let pair = |registry: &str, name: &str| Ok((registry.to_owned(), name.to_owned()));
-        assert_eq!(login("ci", &["a.io/x"]), pair("a.io", "ci"));
-        assert_eq!(login("ci", &["a.io/x", "a.io/y"]), pair("a.io", "ci"));
-        assert_eq!(login("cn=ci", &["a.io/x"]), pair("a.io", "cn=ci"));
-        assert_eq!(login("a.io=ci", &["a.io/x"]), pair("a.io", "ci"));
-        assert_eq!(login("b.io:5000=c=i", &["a.io/x", "b.io:5000/x"]), pair("b.io:5000", "c=i"));
+        let user = |registry: &str, username: &str| {
+            Ok(RegistryUser { registry: registry.to_owned(), username: username.to_owned() })
+        };
+        assert_eq!(login("ci", &["a.io/x"]), user("a.io", "ci"));
+        assert_eq!(login("ci", &["a.io/x", "a.io/y"]), user("a.io", "ci"));
+        assert_eq!(login("cn=ci", &["a.io/x"]), user("a.io", "cn=ci"));
+        assert_eq!(login("a.io=ci", &["a.io/x"]), user("a.io", "ci"));
+        assert_eq!(login("b.io:5000=c=i", &["a.io/x", "b.io:5000/x"]), user("b.io:5000", "c=i"));
         for (typed, to) in [
             ("ci", &["a.io/x", "b.io/x"][..]),
             ("cn=ci", &["a.io/x", "b.io/x"]),

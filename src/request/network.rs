@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use super::{RegistrySettings, access::read_file, setting::variable, usage};
 use crate::{
     endpoint::registry::{
-        NetworkSettings, Proxies, Scope, Trust, Tuning,
+        NetworkSettings, Proxies, SettingScope, Trust, Tuning,
         auth::{Origin, Scheme},
     },
     error::Failure,
@@ -98,7 +98,7 @@ fn add_identities(trust: &mut Trust, args: &RegistrySettings) -> Result<(), Fail
 /// `[HOST[:PORT]=]FILE`
 #[derive(Debug, PartialEq, Eq)]
 struct ScopedFile {
-    scope: Scope,
+    scope: SettingScope,
     path: PathBuf,
 }
 
@@ -109,9 +109,9 @@ impl ScopedFile {
         if let Some((name, path)) = text.split_once('=')
             && let Some(name) = registry(name)
         {
-            return Ok(Self { scope: Scope::only(origin(&name)?), path: path.into() });
+            return Ok(Self { scope: SettingScope::only(origin(&name)?), path: path.into() });
         }
-        Ok(Self { scope: Scope::EVERY, path: text.into() })
+        Ok(Self { scope: SettingScope::EVERY, path: text.into() })
     }
 }
 
@@ -141,19 +141,19 @@ fn origin(registry: &str) -> Result<Origin, Failure> {
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> (Scope, String) {
+    fn parsed(text: &str) -> (SettingScope, String) {
         let file = ScopedFile::parse(text).unwrap();
         (file.scope, file.path.display().to_string())
     }
 
     #[test]
     fn a_file_is_for_one_registry_or_for_all() {
-        let only = |name: &str| Scope::only(Origin::of_registry(name, Scheme::Https).unwrap());
-        assert_eq!(parsed("ca.pem"), (Scope::EVERY, "ca.pem".to_owned()));
+        let only = |name: &str| SettingScope::only(Origin::of_registry(name, Scheme::Https).unwrap());
+        assert_eq!(parsed("ca.pem"), (SettingScope::EVERY, "ca.pem".to_owned()));
         assert_eq!(parsed("reg.example=a=b.pem"), (only("reg.example"), "a=b.pem".to_owned()));
         assert_eq!(parsed("[::1]:5000=/etc/ca.pem"), (only("[::1]:5000"), "/etc/ca.pem".to_owned()));
         assert_eq!(parsed("docker.io=ca.pem"), (only("registry-1.docker.io"), "ca.pem".to_owned()));
-        assert_eq!(parsed("./reg.example=ca.pem"), (Scope::EVERY, "./reg.example=ca.pem".to_owned()));
+        assert_eq!(parsed("./reg.example=ca.pem"), (SettingScope::EVERY, "./reg.example=ca.pem".to_owned()));
     }
 
     #[test]

@@ -6,8 +6,11 @@ use std::{
 };
 
 use super::{
-    Login, Password, RegistrySettings, Stdin, check_stdin, destination::root, login_flags::registry_and_name,
-    setting::flag_or_variable, usage,
+    Login, Password, RegistrySettings, Stdin, check_stdin,
+    destination::root,
+    login_flags::{RegistryUser, registry_user},
+    setting::flag_or_variable,
+    usage,
 };
 use crate::{
     cli::{self, LoginArgs, variable as names},
@@ -93,7 +96,7 @@ fn login_from(
 ) -> Result<Option<Login>, Failure> {
     match (args.to_username, password_file) {
         (Some(username), Some(path)) => {
-            let (registry, username) = registry_and_name(&username, std::slice::from_ref(root))?;
+            let RegistryUser { registry, username } = registry_user(&username, std::slice::from_ref(root))?;
             Ok(Some(Login { registry, username, password: Password::File(path) }))
         }
         (to_username, _) => Login::new(LoginArgs { to_username, ..args }, Some(root)),

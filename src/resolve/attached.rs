@@ -34,7 +34,7 @@ use crate::{
 const CONCURRENCY: usize = 16;
 /// The maximum number of steps from the image: its SBOM is one, the SBOM's signature another.
 const MAX_DEPTH: usize = 8;
-/// The maximum number of manifests that are attached to one image.
+/// The maximum number of attachments of one image.
 const MAX_ATTACHED: usize = 20_000;
 /// The most bytes of attached manifests that are kept for one image. The rest is read again when it is pushed.
 const MAX_KEPT_BYTES: u64 = 4 * 1024 * 1024;
@@ -123,7 +123,7 @@ impl CrawlResult {
     }
 }
 
-/// Reads what is attached to the manifests of a graph that is known already.
+/// Reads the attachments of the manifests of a known graph.
 pub(crate) async fn attached_to<S: Source, M: Source>(
     source: &S,
     repository: &Repository,
@@ -152,7 +152,7 @@ pub(crate) async fn add_everything_attached<S: Source>(
     attached_to(source, repository, graph, ManifestBytes::Small, AttachedToRead::<S>::selected(&all)).await
 }
 
-/// The state of reading what is attached to one image.
+/// The state of reading the attachments of one image.
 pub(super) struct Crawl<'a, S, M> {
     reader: &'a Reader<'a, S>,
     wanted: AttachedToRead<'a, M>,
@@ -161,7 +161,7 @@ pub(super) struct Crawl<'a, S, M> {
 
 /// A request to make.
 enum CrawlRequest {
-    /// List what is attached to this manifest, which is this many steps from the image.
+    /// List the attachments of this manifest, which is this many steps from the image.
     List(Digest, usize),
     /// Read this attachment of this manifest.
     Read(Digest, Box<Attachment>, usize),
@@ -180,7 +180,7 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
         Self { reader, wanted, kept: AtomicU64::new(0) }
     }
 
-    /// Reads what is attached to these manifests. They arrive while the image is read.
+    /// Reads the attachments of these manifests. They arrive while the image is read.
     pub(super) async fn run(&self, mut subjects: UnboundedReceiver<Digest>) -> Result<CrawlResult, Error> {
         let mut jobs: VecDeque<CrawlRequest> = match self.wanted.which {
             AttachedChoice::Recorded(recorded) => recorded.iter().map(Self::read_recorded).collect(),

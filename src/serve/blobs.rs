@@ -11,7 +11,7 @@ use super::{
     range::{self, Selection, Span},
     response::{Answer, DOCKER_CONTENT_DIGEST, ErrorCode, Refusal, checked_value, empty},
     service::Registry,
-    storage::Content,
+    storage::OpenContent,
 };
 use crate::oci::Digest;
 
@@ -80,7 +80,7 @@ fn describe(answer: &mut Answer, digest: &Digest) {
     headers.insert(DOCKER_CONTENT_DIGEST, checked_value(digest.as_str()));
 }
 
-fn partial(content: Content, span: Span) -> io::Result<Answer> {
+fn partial(content: OpenContent, span: Span) -> io::Result<Answer> {
     let size = content.size();
     let mut answer = Response::new(AnswerBody::read(content.skip_to(span.start)?, span.length())?);
     *answer.status_mut() = StatusCode::PARTIAL_CONTENT;

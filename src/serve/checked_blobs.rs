@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::storage::Content;
+use super::storage::OpenContent;
 use crate::oci::Digest;
 
 /// The largest blob that is hashed for a range, in bytes. For larger ones, the client would wait too long.
@@ -25,7 +25,7 @@ pub(super) struct CheckedBlobs {
 
 impl CheckedBlobs {
     /// Returns the content once its bytes are known to have its digest. Fails if they do not.
-    pub(super) async fn check(&self, content: Content) -> io::Result<Content> {
+    pub(super) async fn check(&self, content: OpenContent) -> io::Result<OpenContent> {
         let Some(digest) = content.unchecked().filter(|_| content.size() <= MAX_SIZE).cloned() else {
             return Ok(content);
         };

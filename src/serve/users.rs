@@ -26,7 +26,7 @@ use super::{
 };
 
 /// The longest password that bcrypt hashes, in bytes. It ignores the rest, so a longer password would be accepted
-/// whatever its end.
+/// with any ending.
 const MAX_PASSWORD_LENGTH: usize = 72;
 
 /// The size of the cache of correct passwords.

@@ -69,7 +69,7 @@ impl Repeated {
     }
 }
 
-/// Images that stay together whatever their size: they have the same destination.
+/// Images that stay together regardless of their size: they have the same destination.
 struct ImageGroup {
     positions: Vec<usize>,
     repository: usize,

@@ -1,7 +1,7 @@
 //! Divides a list of images between several machines. Pure: no requests, no clock, no state.
 //!
 //! - [`ShardNumber`]: which part of how many, as in `--shard 0/4`;
-//! - [`assign()`]: which image belongs to which shard: the same on every machine, whatever the order of the list;
+//! - [`assign()`]: which image belongs to which shard: the same on every machine, regardless of the order of the list;
 //! - [`ImageList`]: the whole list in one form, so that its digest shows whether all machines had the same;
 //! - [`lock_tag()`]: the tag under which a shard's lock is pushed; [`ShardSet`]: which of these tags belong together.
 

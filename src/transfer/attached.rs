@@ -1,5 +1,5 @@
-//! Pushes what is attached to an image: by digest, each manifest after its subject; then the tags of cosign's older
-//! format, so that no tag comes before what is attached to the manifest that it names.
+//! Pushes the attachments of an image: by digest, each manifest after its subject; then the tags of cosign's older
+//! format, so that no tag comes before the attachments of the manifest that it names.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -43,7 +43,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         Ok(())
     }
 
-    /// Pushes what is below the manifest, then the manifest itself unless its tag is enough.
+    /// Pushes the children of the manifest, then the manifest itself unless its tag is enough.
     async fn push_by_digest(
         &self,
         image: &Arc<Mapping>,
@@ -61,7 +61,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
     }
 }
 
-/// The steps in rounds: nothing in a round is attached to anything else in it.
+/// The steps in rounds: no attachment is in the same round as its subject.
 fn rounds<'a>(graph: &'a Graph, steps: &[AttachedStep]) -> Vec<Vec<(AttachedStep, &'a Attached)>> {
     let mut rounds: Vec<Vec<(AttachedStep, &Attached)>> = Vec::new();
     let mut in_round: HashSet<&Digest> = HashSet::new();

@@ -1,4 +1,4 @@
-//! Executes plans: all images concurrently, each blob once, children before parents, then what is attached to them, the
+//! Executes plans: all images concurrently, each blob once, children before parents, then their attachments, the
 //! tag last.
 
 mod attached;
@@ -105,7 +105,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         (self.claims.repositories(), self.manifest_locks.repositories())
     }
 
-    /// Transfers one image's blobs, then its manifests, then what is attached to them, then its tag. If it is dropped
+    /// Transfers one image's blobs, then its manifests, then their attachments, then its tag. If it is dropped
     /// midway, no tag and no manifest references anything missing, and no tag names an image before its signatures.
     /// `bytes` counts the blobs at the destination, even on failure.
     pub(crate) async fn run(

@@ -287,7 +287,7 @@ mod tests {
         assert!(all.policy(None, true).unwrap_err().message.contains("--insecure-ignore-tlog"));
         let alone = files(&[("p.yaml", POLICY)]).unwrap();
         assert!(alone.policy(None, false).unwrap_err().message.contains("old.pub, which is not beside it"));
-        // A key is not a trusted root, whatever its name.
+        // A key is not a trusted root, even with the name of one.
         let text = POLICY.replace("issuer", "trusted-root: old.pub\n  issuer");
         let other = files(&[("p.yaml", &text), ("old.pub", KEY)]).unwrap();
         assert!(other.policy(None, false).unwrap_err().message.contains("trusted root old.pub"));

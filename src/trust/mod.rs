@@ -1,6 +1,6 @@
 //! Decides whether the signatures of an image satisfy the user's policy, before anything is copied.
 //!
-//! It agrees with `cosign verify` and sends no requests: a job reads what is attached to an image and passes it in.
+//! It agrees with `cosign verify` and sends no requests: a job reads the attachments of an image and passes them in.
 //!
 //! - [`Policy`]: which images need whose signature; built from flags, or read from a file ([`Policy::from_file`]);
 //! - [`TrustFiles`]: a policy, keys and trusted roots that come together, for example in a bundle;

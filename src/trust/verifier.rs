@@ -68,7 +68,7 @@ impl Verifier {
         Self { notation: Some(program), ..self }
     }
 
-    /// Whether a verdict on this image depends on what is attached to it.
+    /// Whether a verdict on this image depends on its attachments.
     #[must_use]
     pub fn needs_signature(&self, image: &Reference) -> bool {
         self.accepted_for(image).is_ok()
@@ -90,8 +90,9 @@ impl Verifier {
         }
     }
 
-    /// Verifies what is attached to an image. `image` is the name for which the policy has rules; `subject` is the digest
-    /// of its manifest. `attached` may hold anything, in any order. Signatures of the Notary Project do not count here.
+    /// Verifies the attachments of an image. `image` is the name for which the policy has rules; `subject` is the
+    /// digest of its manifest. `attached` may hold anything, in any order. Signatures of the Notary Project do not
+    /// count here.
     pub fn verify(&self, image: &Reference, subject: &Digest, attached: &[Attached]) -> Verdict {
         let authorities = match self.accepted_for(image) {
             Ok(Accepted::By(authorities)) => authorities,

@@ -22,7 +22,7 @@ use crate::{
 /// Annotations that name an image. In the descriptor of a referrer, they would make it one.
 const NAMES: [&str; 2] = ["org.opencontainers.image.ref.name", "io.containerd.image.name"];
 
-/// What is attached to each manifest, in a fixed order. A tag belongs to the repository of its name, if it has one.
+/// The attachments of each manifest, in a fixed order. A tag belongs to the repository of its name, if it has one.
 #[derive(Debug, Default)]
 pub(crate) struct Attachments(HashMap<Digest, Vec<(Option<Repository>, Attachment)>>);
 
@@ -49,7 +49,7 @@ impl ReferrerFields {
 }
 
 impl Attachments {
-    /// Takes the entries that are attached to something out of the images, and finds everything that is attached.
+    /// Moves attachments out of the images, and finds all others.
     pub(crate) fn split(images: &mut Vec<IndexEntry>, closure: &Closure) -> (Vec<IndexEntry>, Self) {
         let mut found = Self::default();
         for manifest in closure.manifests.values() {
@@ -93,7 +93,7 @@ impl Attachments {
         (attached, found)
     }
 
-    /// What is attached to a manifest in a repository.
+    /// The attachments of a manifest in a repository.
     pub(crate) fn of<'a>(
         &'a self,
         repository: &'a Repository,
@@ -106,7 +106,7 @@ impl Attachments {
         all.filter(is_here).map(|(_, attachment)| attachment)
     }
 
-    /// What is attached to a manifest in any repository.
+    /// The attachments of a manifest in any repository.
     pub(crate) fn anywhere(&self, subject: &Digest) -> impl Iterator<Item = &Attachment> {
         self.0.get(subject).into_iter().flatten().map(|(_, attachment)| attachment)
     }

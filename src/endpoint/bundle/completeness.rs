@@ -32,7 +32,7 @@ impl Head {
         self.contents(root).problems
     }
 
-    /// The problems of the manifests that are attached to an image.
+    /// The problems of the attachments of an image.
     pub(crate) fn attached_problems(&self, root: &Descriptor) -> Vec<Problem> {
         let own = self.contents_below(root).problems.len();
         self.contents(root).problems.split_off(own)
@@ -50,7 +50,7 @@ impl Head {
         contents.is_some_and(|contents| graph::subject(&contents).is_some())
     }
 
-    /// The content of an image with everything that is attached to it, and to that in turn.
+    /// The content of an image with its attachments, and those of the attachments in turn.
     fn contents(&self, root: &Descriptor) -> ImageContents {
         let mut all = self.contents_below(root);
         let (mut manifests, mut blobs): (HashSet<Digest>, HashSet<Digest>) = (

@@ -36,7 +36,7 @@ pub struct Draft {
     pub(crate) layout: Layout,
     pub(crate) manifests: Arc<BTreeMap<Digest, RawManifest>>,
     pub(crate) roots: HashMap<(Repository, Target), Digest>,
-    /// What is attached to the manifests of each repository.
+    /// The attachments of the manifests of each repository.
     pub(crate) attached: Arc<HashMap<(Repository, Digest), Vec<Attachment>>>,
     /// Blobs that the destination of the bundle already has, with their sizes in bytes.
     pub(crate) absent: HashMap<Digest, u64>,
@@ -62,13 +62,13 @@ pub(crate) struct Gathered {
     closure: Closure,
 }
 
-/// A manifest that is attached to something in a repository.
+/// An attachment in a repository.
 #[derive(Debug)]
 struct FoundAttached {
     repository: Repository,
     subject: Digest,
     attachment: Attachment,
-    /// Its own descriptor, whatever its parent says about it.
+    /// Its own descriptor, which may differ from the one in its parent.
     descriptor: Descriptor,
     /// What the index says about it, unless a tag attaches it.
     fields: Option<ReferrerFields>,
@@ -108,7 +108,7 @@ impl Gathered {
         self.closure.add_complete(image, blobs);
     }
 
-    /// The bytes of `index.json`: the images, then what is attached to them, and trust files.
+    /// The bytes of `index.json`: the images, then their attachments, and trust files.
     fn index(&self, trust: Option<&TrustArtifact>, lock: Option<&Digest>) -> Vec<u8> {
         // A tag attaches it: as a tag of the same repository.
         let tagged: Vec<(Reference, &Descriptor)> = self
@@ -333,7 +333,7 @@ impl ExpectedBundle {
     }
 }
 
-/// Whether the index beside the volumes is this bundle's, and these are its volumes.
+/// Whether the index in the folder of the volumes is this bundle's, and these are its volumes.
 pub(crate) fn is_described(id: &Digest, output: &Output, files: &[OutputFile]) -> bool {
     let read = fs::read(output.index()).ok().and_then(|bytes| VolumeSet::from_slice(&bytes).ok());
     read.is_some_and(|set| {

@@ -60,7 +60,7 @@ impl Head {
         Ok(Self { index, lock, index_bytes, lock_content, closure, attachments: Attachments::default() })
     }
 
-    /// Tells images from what is attached to them, once all manifests are known.
+    /// Tells images from attachments, once all manifests are known.
     pub(crate) fn settle(&mut self) {
         self.closure.finish();
         let manifests = &self.closure.manifests;
@@ -74,7 +74,7 @@ impl Head {
         self.attachments = attachments;
     }
 
-    /// Frees everything but the manifests and what is attached to them: all that the source of a copy reads.
+    /// Frees everything but the manifests and their attachments: all that the source of a copy reads.
     pub(crate) fn forget_all_but_manifests(&mut self) {
         self.lock = None;
         self.index.images = Vec::new();
@@ -136,12 +136,12 @@ impl Head {
         failed.filter(move |image| !there.contains(&image.source))
     }
 
-    /// Whether the index has the bytes that this program writes for its images and what is attached to them.
+    /// Whether the index has the bytes that this program writes for its images and their attachments.
     pub(crate) fn index_is_ours(&self) -> bool {
         let entries = || self.index.images.iter().chain(&self.index.attached);
         let named = entries().filter_map(|image| Some((image.reference.as_ref()?, &image.root)));
         let untagged = entries().filter(|entry| entry.reference.is_none());
-        // Without a subject, it is attached to nothing. A missing manifest is reported as missing.
+        // Without a subject, it is no attachment. A missing manifest is reported as missing.
         let is_referrer = |entry: &IndexEntry| {
             let manifest = self.closure.manifests.get(&entry.root.digest);
             entry.label.is_none() && (manifest.is_none() || self.has_subject(&entry.root.digest))

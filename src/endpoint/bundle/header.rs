@@ -94,7 +94,7 @@ pub enum OtherFormat {
     /// A zip archive.
     #[error("it is a zip archive")]
     Zip,
-    /// Metadata that macOS writes beside a file.
+    /// Metadata that macOS writes next to a file.
     #[error("it is a macOS metadata file (AppleDouble)")]
     AppleDouble,
     /// Anything else.

@@ -28,7 +28,7 @@ pub(crate) const MAX_SIZE: u64 = 32 * 1024 * 1024;
 
 /// The most images in a bundle.
 const MAX_IMAGES: usize = 20_000;
-/// The most entries of an index: images, and what is attached to them.
+/// The most entries of an index: images and attachments.
 const MAX_ENTRIES: usize = 100_000;
 /// The largest lock of a bundle with few images, in bytes, and how much more each image permits: a lock has about
 /// 2.3 KiB for each image.
@@ -66,7 +66,7 @@ pub struct IndexEntry {
 pub struct Index {
     /// The images in the order of the index.
     pub images: Vec<IndexEntry>,
-    /// What is attached to the images: entries without a name, and tags of cosign's older format.
+    /// The attachments of the images: entries without a name, and tags of cosign's older format.
     pub attached: Vec<IndexEntry>,
     /// Lists of trust files.
     pub(crate) trust: Vec<IndexEntry>,
@@ -127,7 +127,7 @@ impl<'a> IndexDocument<'a> {
         Ok(document)
     }
 
-    /// The images in the order of the index, and what is attached to them.
+    /// The images in the order of the index, and their attachments.
     pub(crate) fn images(&self) -> impl Iterator<Item = Result<IndexEntry, BundleError>> {
         self.entries().filter(|entry| !entry.as_ref().is_ok_and(is_trust_entry))
     }
@@ -168,7 +168,7 @@ pub(crate) fn write_with_referrers<'a>(
 }
 
 impl Index {
-    /// Parses an index. What is attached is still among the images: only the manifests tell.
+    /// Parses an index. Attachments are still among the images: only the manifests tell them apart.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, BundleError> {
         let document = IndexDocument::parse(bytes)?;
         let entries = document.entries().collect::<Result<Vec<_>, _>>()?;

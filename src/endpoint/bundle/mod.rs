@@ -17,7 +17,7 @@
 //! # The format
 //!
 //! A bundle that this program writes is a plain tar whose bytes depend only on the images: `oci-layout`, a flat
-//! `index.json` that names every image in full and lists what is attached to them (untagged, as oras does; under its full
+//! `index.json` that names every image in full and lists their attachments (untagged, as oras does; under its full
 //! name if a tag attaches it), `thoras-mirror.lock`, then manifests, the files of `--trust`, configs and layers, each by
 //! digest. The head (all but configs and layers) determines the offset of every blob, so blobs are written and read in
 //! any order, in parallel, without a second copy. The bundle's id is the digest of `index.json`, which contains the
@@ -30,7 +30,7 @@
 //! | the files of a layout, by name | `names` |
 //! | the header of a tar entry | `header` |
 //! | which images there are | [`index`] |
-//! | what is attached to them | `attachments` |
+//! | signatures, SBOMs and other attachments | `attachments` |
 //! | what is reachable from them | `closure` |
 //! | index, lock and manifests together | `head` |
 //! | where everything is in a bundle of this program | `layout` |

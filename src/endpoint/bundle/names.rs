@@ -91,7 +91,7 @@ pub(crate) fn read(path: &str) -> Result<Name, NameError> {
 pub(crate) const ONLY_METADATA: &str =
     "it has no `oci-layout` file, only `._oci-layout`, the metadata that macOS adds beside a file";
 
-/// Whether a path is the metadata that macOS adds beside the marker of a layout.
+/// Whether a path is the metadata that macOS adds next to the marker of a layout.
 pub(crate) fn is_metadata_of_marker(path: &str) -> bool {
     path.rsplit('/').next() == Some("._oci-layout")
 }

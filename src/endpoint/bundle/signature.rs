@@ -43,8 +43,8 @@ pub(super) fn check(required: Option<&IndexSignature>, index: &[u8]) -> Result<(
     required.map_or(Ok(()), |signature| signature.check(index))
 }
 
-/// Where the signature of this file or folder may be: beside it, and for a volume or the index of volumes under the name
-/// of the whole bundle.
+/// Where the signature of this file or folder may be: in the same folder, and for a volume or the index of volumes under
+/// the name of the whole bundle.
 pub(crate) fn signature_files(path: &Path) -> Vec<PathBuf> {
     // Without the slash at the end of a folder.
     let path: PathBuf = path.components().collect();

@@ -254,7 +254,7 @@ fn a_missing_volume_is_named_by_the_stream() {
     assert!(error.cause.to_string().contains("thoras.tar.001"), "{}", error.cause);
 }
 
-/// A lock and an index of this many images for two platforms. A signature is attached to each of their manifests.
+/// A lock and an index of this many images for two platforms. Each of their manifests has a signature.
 fn signed_images(count: usize) -> (Lock, Vec<u8>) {
     let digest = |what: &str, number: usize| Digest::sha256(format!("{what} {number}").as_bytes());
     let signature_type = "application/vnd.dev.sigstore.bundle.v0.3+json";

@@ -11,8 +11,11 @@ use oci_client::errors::{OciEnvelope, OciErrorCode};
 use reqwest::Response;
 use serde_json::Value;
 
-use super::{limits, message_text::says_tls_is_missing, refusal::Refusal, retry};
-use crate::error::{escape, hide_repeated};
+use super::{limits, message_text::says_tls_is_missing, refusal::Refusal};
+use crate::{
+    error::{escape, hide_repeated},
+    oci::truncated,
+};
 
 /// The longest message to show, in characters.
 const MAX_MESSAGE_LENGTH: usize = 400;
@@ -65,7 +68,18 @@ pub(super) async fn refusal(mut response: Response) -> Refusal {
 
 /// The pause that a response asks for.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry::retry_after)
+    headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(parse_retry_after)
+}
+
+/// Parses `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).
+#[must_use]
+pub(super) fn parse_retry_after(value: &str) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = httpdate::parse_http_date(value).ok()?;
+    Some(until.duration_since(std::time::SystemTime::now()).unwrap_or_default())
 }
 
 /// Whether a response is a web page by its type. Registries send JSON and blobs.
@@ -161,21 +175,13 @@ fn plain_text(body: &[u8]) -> String {
 }
 
 fn shorten(text: &str) -> String {
-    let text = escape(text).replace('\n', " ");
-    match text.char_indices().nth(MAX_MESSAGE_LENGTH) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
-    }
+    truncated(&escape(text).replace('\n', " "), MAX_MESSAGE_LENGTH, str::to_owned)
 }
 
 /// Formats an error's `detail`, whose type the specification leaves open: strings as they are, objects as `name=value`,
 /// without empty values, truncated. The caller escapes control characters.
 fn detail_text(detail: &Value) -> String {
-    let text = written(detail);
-    match text.char_indices().nth(MAX_DETAIL_LENGTH) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
-    }
+    truncated(&written(detail), MAX_DETAIL_LENGTH, str::to_owned)
 }
 
 fn written(value: &Value) -> String {

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{auth::Origin, error::RegistryError, referrers::ReferrersSupport, refusal::Refusal};
+use super::{auth::Origin, error::RegistryError, referrers_support::ReferrersSupport, refusal::Refusal};
 use crate::oci::Digest;
 
 const MIB: u64 = 1024 * 1024;

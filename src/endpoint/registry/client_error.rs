@@ -9,10 +9,11 @@ use tokio_rustls::rustls::{self, AlertDescription, CertificateError, InvalidMess
 use tower_service::Service;
 
 use super::{
-    error::{CertificateProblem, ConnectionProblem, RegistryError},
+    connection_problem::{CertificateProblem, ConnectionProblem},
+    error::RegistryError,
     limits,
     message_text::says_not_http,
-    network::UnresolvedName,
+    network::names::UnresolvedName,
 };
 use crate::error::escape;
 

@@ -1,16 +1,14 @@
-//! Registry errors, with hints.
+//! Registry errors. What they mean: `endpoint_error`.
 
 use std::{fmt, time::Duration};
 
 use super::{
-    auth::{AuthError, Origin, Reach, Scheme},
-    referrers::{ReferrersProblem, immutable_tag_remedy},
+    auth::{AuthError, Origin},
+    connection_problem::ConnectionProblem,
+    referrers_problem::ReferrersProblem,
     refusal::{Refusal, Status},
-    retry,
 };
 use crate::{
-    endpoint::{EndpointError, Location, Meaning, Operation, Retry, Unavailable},
-    error::Kind,
     oci::{Algorithm, Digest},
     units,
 };
@@ -137,7 +135,7 @@ impl RegistryError {
         match self {
             // A URL was refused before any request was sent to it, and the errors of logins name their server.
             Self::Redirect(_) | Self::Auth(_) | Self::Elsewhere { .. } => self,
-            error => Self::Elsewhere { host: host_and_port(host), error: Box::new(error) },
+            error => Self::Elsewhere { host: host.host_and_port(), error: Box::new(error) },
         }
     }
 
@@ -160,236 +158,5 @@ impl RegistryError {
     /// Whether the response was an error with one of these statuses.
     pub(super) fn is_status(&self, statuses: &[u16]) -> bool {
         self.refusal().is_some_and(|refusal| statuses.contains(&refusal.status))
-    }
-}
-
-/// Which step of connecting failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectionProblem {
-    /// The registry's certificate is not trusted.
-    Certificate(CertificateProblem),
-    /// The registry refused our client certificate or requires one.
-    ClientCertificate,
-    /// The proxy did not open a tunnel.
-    Tunnel,
-    /// The name of the registry does not resolve.
-    UnknownHost,
-    /// Anything else: TCP, other TLS errors.
-    Other,
-}
-
-/// What is wrong with a registry's certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CertificateProblem {
-    /// It has expired.
-    Expired,
-    /// It is not valid yet.
-    NotYetValid,
-    /// It is for another name.
-    WrongName,
-    /// No trusted authority signed it.
-    UnknownAuthority,
-    /// It is the certificate of an authority, which is not valid for a server.
-    IsAuthority,
-    /// Anything else.
-    Other,
-}
-
-impl EndpointError for RegistryError {
-    fn kind(&self) -> Kind {
-        match self.innermost() {
-            Self::Auth(error) => error.kind(),
-            Self::Refused(refusal) => refusal.kind(),
-            Self::Settings(_) => Kind::Usage,
-            _ => Kind::Image,
-        }
-    }
-
-    fn remedy(&self, location: &Location) -> Option<String> {
-        match self {
-            Self::Elsewhere { host, error } => error.remedy_at(host, location),
-            error => error.remedy_at(registry_of(location), location),
-        }
-    }
-
-    fn meaning(&self) -> Meaning {
-        match self.innermost() {
-            Self::Refused(refusal) if refusal.names_missing_content() => Meaning::ContentMissing,
-            Self::Refused(refusal) if refusal.lacks_repository() => Meaning::RepositoryMissing,
-            Self::Refused(_) | Self::DigestRefused { .. } => Meaning::Refused,
-            Self::Auth(error) if error.is_refusal() => Meaning::Refused,
-            _ => Meaning::Failed,
-        }
-    }
-
-    fn retry(&self) -> Option<Retry> {
-        retry::of_transfer(self)
-    }
-
-    fn unavailable(&self) -> Option<Unavailable> {
-        match self.innermost() {
-            Self::Refused(Refusal { status: 404, .. }) => Some(Unavailable::NotFound),
-            Self::Refused(Refusal { status: 401 | 403, .. })
-            | Self::Auth(AuthError::Denied(_) | AuthError::NoChallenge { .. }) => Some(Unavailable::Denied),
-            Self::Unreachable { problem: ConnectionProblem::UnknownHost, .. } => {
-                Some(Unavailable::UnknownHost)
-            }
-            _ => None,
-        }
-    }
-}
-
-impl RegistryError {
-    /// What the user can do about a failure at `registry`, which may be another host than the location's.
-    pub(super) fn remedy_at(&self, registry: &str, location: &Location) -> Option<String> {
-        Some(match self {
-            Self::Elsewhere { host, error } => return error.remedy_at(host, location),
-            Self::Auth(error) => return error.hint(location.side),
-            Self::Refused(refusal) => return refusal.remedy(location, registry),
-            Self::Unreachable { problem, .. } => problem.remedy(registry),
-            Self::ProxyRefused(407) => format!(
-                "set the proxy's login in HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT), or bypass it with \
-                 NO_PROXY={registry}"
-            ),
-            Self::ProxyRefused(_) => {
-                format!("allow {registry} at the proxy, or bypass the proxy with NO_PROXY={registry}")
-            }
-            Self::NotTls => {
-                format!("if {registry} is meant to be unencrypted, pass --plain-http {registry}")
-            }
-            Self::NotHttp(_) => may_speak_https(registry),
-            Self::NeitherScheme { .. } => format!(
-                "check that a registry is running there; if it speaks plain http, pass --plain-http {registry}"
-            ),
-            Self::Stalled(_) if location.operation == Operation::Connect => {
-                format!(
-                    "check the network to {registry}; if it is only slow, raise --connect-timeout SECONDS"
-                )
-            }
-            Self::Stalled(_) | Self::TooSlow { .. } => format!(
-                "check {registry} and the network; if they are only slow, raise --stall-timeout SECONDS"
-            ),
-            Self::Immutable(_) => immutable_tag_remedy(&location.name, registry).unwrap_or_else(|| {
-                "delete the tag at the destination, or allow overwriting tags there".to_owned()
-            }),
-            Self::Referrers(problem) => problem.remedy(registry),
-            Self::DigestRefused { .. } | Self::TagNotSet { .. } => format!(
-                "{registry} keeps only sha256 digests of manifests: use another registry, or skip the image with \
-                 --exclude"
-            ),
-            Self::WebPage => answers_as_web_page(registry),
-            Self::Redirect(_) => format!(
-                "check that {registry} is the registry's address, and that no proxy or login page answers in its place"
-            ),
-            Self::Broken(_) => {
-                format!("check {registry} and the network, then run the same command again; it resumes")
-            }
-            Self::NoChunks(_) | Self::UploadRedirected | Self::Protocol(_) | Self::Settings(_) => {
-                return None;
-            }
-        })
-    }
-}
-
-/// Whether plain http is tried without being asked for.
-fn is_loopback(registry: &str) -> bool {
-    Origin::of_registry(registry, Scheme::Http).is_ok_and(|origin| origin.reach() == Reach::Loopback)
-}
-
-impl ConnectionProblem {
-    /// Whether a certificate was refused, by us or by the registry.
-    pub(super) fn is_about_certificates(self) -> bool {
-        matches!(self, Self::Certificate(_) | Self::ClientCertificate)
-    }
-
-    fn remedy(self, registry: &str) -> String {
-        match self {
-            Self::Certificate(problem) => format!(
-                "{}, or disable certificate checks with --insecure {registry}",
-                problem.remedy(registry)
-            ),
-            Self::ClientCertificate => {
-                format!("{registry} requires a client certificate: pass --client-cert FILE --client-key FILE")
-            }
-            Self::Tunnel => format!("check HTTPS_PROXY, or bypass the proxy with NO_PROXY={registry}"),
-            Self::UnknownHost => {
-                let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
-                format!("check the spelling of {host}, and this machine's DNS and VPN: `getent hosts {host}`")
-            }
-            Self::Other if is_loopback(registry) => {
-                format!("check that a server is running at {registry}")
-            }
-            Self::Other => format!(
-                "check the name and port of {registry} and the network; if it speaks plain http, pass --plain-http \
-                 {registry}"
-            ),
-        }
-    }
-}
-
-impl CertificateProblem {
-    fn remedy(self, registry: &str) -> String {
-        match self {
-            Self::Expired => format!("renew the certificate of {registry} and check this machine's clock"),
-            Self::NotYetValid => "check this machine's clock".to_owned(),
-            Self::WrongName => format!("replace {registry} with a name that the certificate covers"),
-            Self::IsAuthority => format!(
-                "the server presents a certificate that is marked as an authority: if it is the right one, pass that \
-                 certificate with --ca-cert {registry}=FILE"
-            ),
-            Self::UnknownAuthority | Self::Other => {
-                "pass the registry's certificate authority with --ca-cert FILE".to_owned()
-            }
-        }
-    }
-}
-
-/// Advice where something else than a registry answers.
-pub(super) fn answers_as_web_page(host: &str) -> String {
-    format!(
-        "check the address {host}; if the network's login page (captive portal) or a proxy answers in its place, log in \
-         there, or bypass the proxy with NO_PROXY={host}"
-    )
-}
-
-pub(super) fn may_speak_https(registry: &str) -> String {
-    format!("if {registry} speaks https, remove --plain-http {registry}")
-}
-
-/// `HOST[:PORT]`
-pub(super) fn host_and_port(origin: &Origin) -> String {
-    let text = origin.to_string();
-    text.split_once("://").map_or(text.clone(), |(_, rest)| rest.to_owned())
-}
-
-/// The registry in a location.
-fn registry_of(location: &Location) -> &str {
-    location.name.split('/').next().unwrap_or(&location.name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::endpoint::Error;
-    use crate::problem::Side;
-
-    #[test]
-    fn an_error_shows_operation_location_attempts_and_the_registrys_message() {
-        let refusal = Refusal {
-            status: 403,
-            code: Some("DENIED".to_owned()),
-            message: "no push for you".to_owned(),
-            ..Refusal::default()
-        };
-        let name = "reg.example.com/thoras/services:4.53.0";
-        let cause = RegistryError::Refused(refusal);
-        let error = Error::new(Operation::PushManifest, Side::Destination, name, cause);
-        let failure = Error { attempts: 3, elapsed: Duration::from_millis(2500), ..error }.failure();
-        assert_eq!(
-            failure.message,
-            "cannot push manifest reg.example.com/thoras/services:4.53.0 (destination), tried 3 times in 2.5 s"
-        );
-        assert_eq!(failure.causes, ["the registry answered 403 DENIED: no push for you"]);
-        assert_eq!(failure.kind, Kind::Authentication);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{answer, download, redirect, retry};
+use super::{answer, download, redirect};
 
 /// Whether a `Content-Range` is the one that was asked for.
 #[must_use]
@@ -15,7 +15,7 @@ pub fn content_range(header: &str, offset: u64, size: u64) -> bool {
 /// How long a `Retry-After` asks to wait.
 #[must_use]
 pub fn retry_after(header: &str) -> Option<Duration> {
-    retry::retry_after(header)
+    answer::parse_retry_after(header)
 }
 
 /// Where a `Location` leads, unless it is refused.

@@ -1,5 +1,5 @@
-//! State that all requests to one host share, whatever they are for: the pauses that it asks for, and whether it can be
-//! reached at all.
+//! State that all requests to one host share, regardless of their purpose: the pauses that it asks for, and whether it
+//! can be reached at all.
 //!
 //! A [`HostState`] belongs to an origin, not to a side or a purpose: registries, token servers and the hosts behind
 //! redirects have one each, and a host that serves several of these purposes has one for all of them.
@@ -15,12 +15,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{
-    auth::Origin,
-    error::RegistryError,
-    retry::{self, MAX_RETRY_AFTER},
-    throttle::Throttles,
-};
+use super::{auth::Origin, error::RegistryError, refusal::MAX_RETRY_AFTER, retry, throttle::Throttles};
 use crate::endpoint::{lock, retry::Pause};
 
 /// This many successes in a row shorten the next pause by one step.
@@ -146,7 +141,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::endpoint::registry::{error::ConnectionProblem, refusal::Refusal};
+    use crate::endpoint::registry::{connection_problem::ConnectionProblem, refusal::Refusal};
 
     fn throttled(status: u16, retry_after: Option<Duration>) -> RegistryError {
         RegistryError::Refused(Refusal { status, retry_after, ..Refusal::default() })

@@ -26,7 +26,8 @@
 //! | what a host supports, such as chunks or mounts | `capabilities` |
 //! | checking the URLs that a registry sends | `redirect` |
 //! | parsing an error response, and what it means | `answer`, `refusal` |
-//! | errors and hints | `error` |
+//! | errors | `error`, `connection_problem`, `referrers_problem` |
+//! | what errors mean, and hints | `endpoint_error`, `refusal` |
 //! | translating errors of the HTTP client, TLS and proxies | `client_error` |
 //! | the only decisions that depend on the text of a message | `message_text` |
 
@@ -34,8 +35,10 @@ mod answer;
 pub mod auth;
 mod capabilities;
 mod client_error;
+mod connection_problem;
 mod connector;
 mod download;
+mod endpoint_error;
 mod error;
 mod foreign;
 pub(crate) mod fuzzing;
@@ -51,6 +54,8 @@ mod probe;
 mod rate;
 mod redirect;
 mod referrers;
+mod referrers_problem;
+mod referrers_support;
 mod refusal;
 mod retry;
 mod throttle;
@@ -76,12 +81,13 @@ use self::{
     upload::SuspendedUploads,
 };
 pub use self::{
+    connection_problem::{CertificateProblem, ConnectionProblem},
     connector::Connector,
-    error::{CertificateProblem, ConnectionProblem, RegistryError},
+    error::RegistryError,
     limits::{Parts, Tuning},
-    network::{NetworkSettings, Proxies, Scope, Trust, TrustError},
+    network::{NetworkSettings, Proxies, SettingScope, Trust, TrustError},
     rate::RateLimits,
-    referrers::ReferrersProblem,
+    referrers_problem::ReferrersProblem,
     refusal::Refusal,
 };
 pub(crate) use self::{

@@ -3,7 +3,7 @@
 //! Pools are created on first use: a run with only plain http never reads a certificate.
 
 mod exact;
-mod names;
+pub(super) mod names;
 mod proxies;
 mod trust;
 
@@ -17,12 +17,12 @@ use reqwest::{Client, StatusCode, redirect::Policy};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
-pub(super) use self::names::{SystemResolver, UnresolvedName};
+pub(super) use self::names::SystemResolver;
 pub(crate) use self::proxies::Route;
 use self::trust::HostRole;
 pub use self::{
     proxies::Proxies,
-    trust::{Scope, Trust, TrustError},
+    trust::{SettingScope, Trust, TrustError},
 };
 use super::{
     auth::{Origin, Reach, Scheme},

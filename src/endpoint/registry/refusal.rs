@@ -2,17 +2,16 @@
 
 use std::{fmt, time::Duration};
 
-use super::{
-    error::{answers_as_web_page, may_speak_https},
-    message_text::{says_storage_full, says_throttled},
-    retry::{self, MAX_RETRY_AFTER},
-};
+use super::message_text::{says_storage_full, says_throttled};
 use crate::{
     endpoint::{Location, Operation},
-    error::Kind,
+    error::{Fault, Kind},
     problem::Side,
     units,
 };
+
+/// The longest pause that is waited for. A request whose host asks for a longer one fails at once.
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// A registry's error response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,7 +45,7 @@ impl Refusal {
 
     /// Whether the same request may succeed later.
     pub(super) fn is_temporary(&self) -> bool {
-        retry::is_temporary(self.status) || self.is_throttling()
+        is_temporary(self.status) || self.is_throttling()
     }
 
     /// Whether a manifest was refused because the registry lacks blobs or manifests that it references.
@@ -69,6 +68,11 @@ impl Refusal {
     /// Whether the repository must be created first (ECR, for example).
     pub(super) fn lacks_repository(&self) -> bool {
         self.status == 404 && self.has_code("NAME_UNKNOWN")
+    }
+
+    /// What went wrong, without the words of the server, which is `by` unless it is the registry.
+    pub(super) fn fault(&self, by: Option<&str>) -> Fault {
+        Fault::Answered { by: by.map(str::to_owned), status: self.status, code: self.code.clone() }
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -139,6 +143,23 @@ impl Refusal {
             _ => return None,
         })
     }
+}
+
+/// Whether a status is temporary.
+pub(super) fn is_temporary(status: u16) -> bool {
+    matches!(status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
+}
+
+/// Advice where something else than a registry answers.
+pub(super) fn answers_as_web_page(host: &str) -> String {
+    format!(
+        "check the address {host}; if the network's login page (captive portal) or a proxy answers in its place, log in \
+         there, or bypass the proxy with NO_PROXY={host}"
+    )
+}
+
+pub(super) fn may_speak_https(registry: &str) -> String {
+    format!("if {registry} speaks https, remove --plain-http {registry}")
 }
 
 /// `404 MANIFEST_UNKNOWN: manifest unknown`

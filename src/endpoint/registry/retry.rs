@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{error::RegistryError, refusal::Refusal};
+use super::{
+    error::RegistryError,
+    refusal::{MAX_RETRY_AFTER, Refusal, is_temporary},
+};
 use crate::endpoint::{
     Cause,
     retry::{ATTEMPTS, DAMAGED_ATTEMPTS, Pause, Retry, attempts},
@@ -12,8 +15,6 @@ use crate::endpoint::{
 
 /// The maximum number of attempts of a blob upload that the registry throttles while it serves other requests.
 const THROTTLED_UPLOADS: u32 = 20;
-/// The longest pause that is waited for. A request whose host asks for a longer one fails at once.
-pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// Connections that fail slowly (a name server or a firewall that does not answer) are tried twice, and more often only
 /// within this time, unless `--retries` asks for more than the usual number.
 const SLOW_CONNECTIONS: Duration = Duration::from_secs(5);
@@ -84,11 +85,6 @@ fn remedy(error: &RegistryError) -> Remedy {
     }
 }
 
-/// Whether a status is temporary.
-pub(super) fn is_temporary(status: u16) -> bool {
-    matches!(status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
-}
-
 /// Whether and how to retry the transfer of a blob. Covers more than [`is_transient`]: a session can be lost.
 pub(super) fn of_transfer(error: &RegistryError) -> Option<Retry> {
     match remedy(error) {
@@ -138,17 +134,6 @@ fn is_throttled_while_serving(error: &RegistryError) -> bool {
 /// The pause before the same request is retried.
 pub(super) fn pause(error: &RegistryError) -> Pause {
     asked_for(error).map_or(Pause::Backoff, Pause::Fixed)
-}
-
-/// Parses `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).
-#[must_use]
-pub(super) fn retry_after(value: &str) -> Option<Duration> {
-    let value = value.trim();
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let until = httpdate::parse_http_date(value).ok()?;
-    Some(until.duration_since(std::time::SystemTime::now()).unwrap_or_default())
 }
 
 /// Counts the attempts of one operation.

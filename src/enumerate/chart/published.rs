@@ -156,7 +156,7 @@ impl Published {
         if config.media_type.as_str() != HELM_CONFIG {
             return Err(refused(&format!("its config is `{}`", config.media_type)));
         }
-        // Beside the package there may be its provenance, a signature that is not verified here.
+        // Another layer may be its provenance, a signature that is not verified here.
         let mut layers = layers.iter();
         let layer = layers.find(|layer| matches!(layer.media_type.as_str(), HELM_CONTENT | OLD_CONTENT));
         let layer = layer.ok_or_else(|| refused("it has no layer with a packaged chart"))?;

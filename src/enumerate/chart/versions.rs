@@ -8,10 +8,10 @@ use semver::{BuildMetadata, Prerelease, Version};
 
 /// A range: alternatives (`||`), each a list of comparisons that must all hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Range(Vec<Vec<Comparison>>);
+pub(super) struct Range(Vec<Vec<Comparator>>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Comparison {
+struct Comparator {
     operator: Operator,
     version: Version,
     /// How many of major, minor and patch were written as numbers.
@@ -76,7 +76,7 @@ impl Range {
 }
 
 /// Comparisons separated by commas or spaces; `1.2 - 1.4.5` is a comparison with both.
-fn comparisons(text: &str) -> Option<Vec<Comparison>> {
+fn comparisons(text: &str) -> Option<Vec<Comparator>> {
     if let Some((from, to)) = text.split_once(" - ") {
         return [format!(">={}", from.trim()), format!("<={}", to.trim())]
             .iter()
@@ -107,14 +107,14 @@ fn comparisons(text: &str) -> Option<Vec<Comparison>> {
     Some(found)
 }
 
-fn comparison(text: &str) -> Option<Comparison> {
+fn comparison(text: &str) -> Option<Comparator> {
     let sign = OPERATORS.iter().find(|(sign, _)| text.starts_with(sign));
     let (operator, rest) = match sign {
         Some((sign, operator)) => (*operator, text.get(sign.len()..)?.trim_start()),
         None => (Operator::Equal, text),
     };
     let (version, written, _) = partial(rest)?;
-    Some(Comparison { operator, version, written })
+    Some(Comparator { operator, version, written })
 }
 
 /// A version with one to three numbers: the version with zeros for what is missing, how many numbers there are before
@@ -148,7 +148,7 @@ fn partial(text: &str) -> Option<(Version, usize, bool)> {
     Some((version, written, written < parts.len()))
 }
 
-impl Comparison {
+impl Comparator {
     fn holds(&self, version: &Version) -> bool {
         let Self { operator, version: bound, written } = self;
         let order = version.cmp_precedence(bound);

@@ -13,7 +13,7 @@ use super::{
     keys::{self, KeyMeaning},
     mentions::KeyOf,
     not_images, objects, parts,
-    walk::{Position, Walker},
+    walk::{FoundCounts, Hub, Position, SharedRegistry, Walker},
 };
 
 impl Walker<'_> {
@@ -25,15 +25,16 @@ impl Walker<'_> {
         for object in global.into_iter().chain([object]) {
             let field = |key: &str| object.get(key).and_then(objects::scalar);
             if let (Some(hub), Some(tag)) = (field("hub"), field("tag")) {
-                self.scope.hub = Some((hub, tag));
+                self.scope.hub = Some(Hub { hub, tag });
             }
         }
         let Some(global) = global else { return };
         let registry = |key: &str| {
             global.get(key).and_then(objects::scalar).filter(|registry| parts::is_registry(registry))
         };
-        let named = registry("imageRegistry").map(|registry| (registry, true));
-        let registry = || registry("registry").map(|registry| (registry.clone(), !registry.contains('/')));
+        let named = registry("imageRegistry").map(|name| SharedRegistry { name, is_host: true });
+        let registry =
+            || registry("registry").map(|name| SharedRegistry { is_host: !name.contains('/'), name });
         self.scope.registry = named.or_else(registry).or(self.scope.registry.take());
     }
 
@@ -43,24 +44,25 @@ impl Walker<'_> {
         if let Some(base) = field("base").filter(|base| parts::is_registry(base))
             && object.contains_key("components")
         {
-            self.scope.registry = Some((base, false));
-        } else if let (Some((base, false)), Some(tag)) = (&self.scope.registry, field("tag"))
+            self.scope.registry = Some(SharedRegistry { name: base, is_host: false });
+        } else if let (Some(SharedRegistry { name, is_host: false }), Some(tag)) =
+            (&self.scope.registry, field("tag"))
             && object.contains_key("match")
         {
-            self.scope.hub = Some((base.clone(), tag));
+            self.scope.hub = Some(Hub { hub: name.clone(), tag });
         }
     }
 
     /// An image with the registry that `global` names, if it has none.
     fn below_global_registry(&self, written: &str) -> Option<String> {
-        let (registry, is_host) = self.scope.registry.as_ref()?;
+        let SharedRegistry { name, is_host } = self.scope.registry.as_ref()?;
         let applies = !objects::has_registry(written) && (*is_host || !written.contains('/'));
-        applies.then(|| objects::below(registry, written))
+        applies.then(|| objects::below(name, written))
     }
 
     /// An image that the hub and the tag around it complete.
     pub(super) fn complete_with_hub(&self, name: &str) -> Option<String> {
-        let (hub, tag) = self.scope.hub.as_ref()?;
+        let Hub { hub, tag } = self.scope.hub.as_ref()?;
         objects::join(&objects::below(hub, name), Some(tag.clone()), None)
     }
 
@@ -178,7 +180,7 @@ impl Walker<'_> {
     }
 
     /// Notes a hub and a tag in which nothing names an image.
-    pub(super) fn note_bare_hub(&mut self, object: &Map<String, Value>, before: (usize, usize)) {
+    pub(super) fn note_bare_hub(&mut self, object: &Map<String, Value>, before: FoundCounts) {
         let field = |key: &str| object.get(key).and_then(objects::scalar);
         if let (Some(hub), Some(tag)) = (field("hub"), field("tag"))
             && self.reads_keys()

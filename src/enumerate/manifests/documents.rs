@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// One document of a rendering.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Document<'t> {
+pub(super) struct YamlDocument<'t> {
     /// Everything after the marker.
     pub(super) text: &'t str,
     /// The line of the whole text on which `text` begins, counted from 1.
@@ -27,7 +27,7 @@ pub(super) struct Unreadable {
 }
 
 /// Splits a rendering into the documents that hold more than comments.
-pub(super) fn split(text: &str) -> Vec<Document<'_>> {
+pub(super) fn split(text: &str) -> Vec<YamlDocument<'_>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut documents = Vec::new();
     let (mut start, mut first_line) = (0, 1);
@@ -44,7 +44,7 @@ pub(super) fn split(text: &str) -> Vec<Document<'_>> {
     documents
 }
 
-fn push<'t>(documents: &mut Vec<Document<'t>>, text: &'t str, first_line: usize) {
+fn push<'t>(documents: &mut Vec<YamlDocument<'t>>, text: &'t str, first_line: usize) {
     let is_content = |line: &str| !line.trim().is_empty() && !line.starts_with(['#', '%']);
     if !text.lines().any(|line| is_content(line.trim_start())) {
         return;
@@ -54,7 +54,7 @@ fn push<'t>(documents: &mut Vec<Document<'t>>, text: &'t str, first_line: usize)
         .take_while(|line| !is_content(line))
         .find_map(|line| line.strip_prefix("# Source: "))
         .map(str::trim);
-    documents.push(Document { text, first_line, template });
+    documents.push(YamlDocument { text, first_line, template });
 }
 
 /// `---` or `...` at the start of a line and followed by white space or nothing.

@@ -138,7 +138,7 @@ pub(super) fn is_organization(written: &str) -> bool {
         && written.trim_end_matches('/').split_once('/').is_some_and(is_above)
 }
 
-/// Whether a reference with a host can be on a registry, whatever the evidence for it is.
+/// Whether a reference with a host can be on a registry, regardless of how strong the evidence is.
 pub(super) fn can_be_registry(reference: &Reference) -> bool {
     host_evidence(reference) != HostEvidence::NotRegistry
 }

@@ -111,7 +111,7 @@ pub(super) fn stem(key: &str) -> Vec<String> {
         words.pop();
     }
     words.retain(|word| !matches!(word.as_str(), "image" | "images" | "img"));
-    // `X_CONTAINER_REGISTRY` beside `X_IMAGE_NAME`.
+    // `X_CONTAINER_REGISTRY` together with `X_IMAGE_NAME`.
     if words.last().is_some_and(|word| word == "container") {
         words.pop();
     }

@@ -1,8 +1,8 @@
 //! Decides whether a text names images, from its key and its form.
 //!
 //! A value counts if its key says that it is an image, or if it is a complete reference with a host, a path, and a tag
-//! or a digest. An image of a Docker Hub organization whose key does not call it an image counts only beside others of
-//! the same organization. What looks like an image and does not count becomes a note.
+//! or a digest. An image of a Docker Hub organization whose key does not call it an image counts only together with
+//! others of the same organization. What looks like an image and does not count becomes a note.
 
 use crate::{
     enumerate::{EnumerateError, Note, image::Confidence},

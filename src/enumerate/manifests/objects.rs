@@ -65,7 +65,7 @@ fn from_repository(field: &impl Fn(&str) -> Option<String>, under_image_key: boo
     let path = || only_here("path").filter(|_| registry.is_some());
     let repository = field("repository").or_else(|| only_here("repo")).or_else(|| field("newName"));
     let repository = match (repository, name) {
-        // `ghcr.io/acme` is an organization: what it holds has a name of its own.
+        // `ghcr.io/acme` is an organization: its images have names of their own.
         (Some(parent), Some(name)) if under_image_key && hosts::is_organization(&parent) => {
             Some(below(&parent, &name))
         }

@@ -27,7 +27,7 @@ pub(super) struct JoinedImage {
 /// Parts by stem: the position and the value of each.
 type Group<'p> = BTreeMap<Part, (usize, &'p str)>;
 
-/// Assembles images. A complete image stays as it is, unless it has no registry and one is beside it.
+/// Assembles images. A complete image stays as it is, unless it has no registry and another field names one.
 pub(super) fn join_pairs(pairs: &[(&str, &str)]) -> Vec<JoinedImage> {
     let mut groups: BTreeMap<Vec<String>, Group<'_>> = BTreeMap::new();
     let mut named_images = BTreeSet::new();
@@ -38,7 +38,7 @@ pub(super) fn join_pairs(pairs: &[(&str, &str)]) -> Vec<JoinedImage> {
         let lower = key.to_ascii_lowercase();
         // Airflow writes `worker_container_repository` and `worker_container_tag`.
         let says_image = lower.contains("image") || lower.contains("container");
-        // `image_version` is the version of the image, whatever `version` is.
+        // `image_version` is the version of the image; `version` alone may be that of something else.
         let part = if part == Part::Version && says_image { Part::Tag } else { part };
         if says_image || part == Part::Registry && key.eq_ignore_ascii_case("hub") {
             named_images.insert(stem.clone());
@@ -96,7 +96,7 @@ fn join_group(
     let last = *parts.last()?;
     let name = parts.iter().rev().skip(1).fold(last.to_owned(), |name, parent| below(parent, &name));
     if has_version(last) {
-        // `acme/web:1` is complete beside `registry.example.com/acme`.
+        // `acme/web:1` is complete, even next to `registry.example.com/acme`.
         let is_longer = registry.is_some_and(|(_, registry)| !(last.contains('/') && registry.contains('/')))
             && !has_registry(last);
         return is_longer.then_some(JoinedImage { written: name, name_at, is_sure: true, taken });

@@ -96,7 +96,7 @@ fn unfold_into<'v>(
     });
 }
 
-/// Whether a resource is never examined, whatever its group says: a missing or odd `apiVersion` must not expose a Secret.
+/// Whether a resource is never examined, regardless of its group: a missing or odd `apiVersion` must not expose a Secret.
 /// Schemas describe images; what a live cluster records about itself names images of the past.
 pub(super) fn is_closed(kind: &str, group: Option<&str>) -> bool {
     match kind {

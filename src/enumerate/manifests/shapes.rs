@@ -1,5 +1,5 @@
-//! Every file in `testdata/rendered/shapes`: a rendering, and beside it exactly the images and the notes (behind `# `)
-//! that it gives.
+//! Every rendering in `testdata/rendered/shapes` gives exactly the images and the notes (after `# `) in the file next to
+//! it.
 //!
 //! After a change: `THORAS_MIRROR_UPDATE_SHAPES=1 cargo test --lib shapes`, and read the difference.
 

@@ -387,7 +387,7 @@ mod tests {
             read(&text);
         }
 
-        /// A reference is found whatever ordinary text is around it.
+        /// A reference is found in any ordinary text.
         #[test]
         fn a_reference_between_ordinary_text_is_found(
             before in "([a-z]{1,5}( |=|,|\"|'|;))?", after in "(( |,|\"|'|;|\\))[a-z ]{0,5})?",

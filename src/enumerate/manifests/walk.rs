@@ -1,6 +1,6 @@
 //! The walk over one resource: it knows where in the resource it is, and passes each value to the module that reads it.
 //!
-//! The rest of the walk is beside it: [`super::pod_specs`] reads containers, [`super::settings`] environment
+//! The rest of the walk is in other files: [`super::pod_specs`] reads containers, [`super::settings`] environment
 //! variables, arguments and `ConfigMap` data, [`super::mentions`] a single text, [`super::embedded`] manifests and
 //! settings that are text, and [`super::charts`] resources that name a chart.
 
@@ -29,7 +29,7 @@ use super::{
 
 /// Walks one resource.
 pub(super) fn walk(resource: &Resource<'_>, findings: &mut Findings) -> Result<(), EnumerateError> {
-    let scope = Scope {
+    let scope = WalkContext {
         category: resource.category,
         is_settings: resource.category == Category::Settings,
         embedding: 0,
@@ -94,7 +94,7 @@ impl<'k> Position<'k> {
 
 /// The surroundings of the value that is being walked.
 #[derive(Clone)]
-pub(super) struct Scope {
+pub(super) struct WalkContext {
     pub(super) category: Category,
     /// Whether keys and text are settings of a program rather than fields of a resource.
     pub(super) is_settings: bool,
@@ -105,11 +105,32 @@ pub(super) struct Scope {
     /// Whether the component that is being walked is disabled.
     pub(super) is_disabled: bool,
     /// `hub` and `tag` of an object around this one: they complete every `image` in it that is a single word.
-    pub(super) hub: Option<(String, String)>,
-    /// The registry in `global` next to the object that is being walked, for images that name none; and whether it
-    /// replaces only the host, so that a path may follow it.
-    pub(super) registry: Option<(String, bool)>,
+    pub(super) hub: Option<Hub>,
+    /// The registry in `global` next to the object that is being walked, for images that name none.
+    pub(super) registry: Option<SharedRegistry>,
     pub(super) implied_tag: ImpliedTag,
+}
+
+/// A registry with a path, and the tag of all images below it.
+#[derive(Clone)]
+pub(super) struct Hub {
+    pub(super) hub: String,
+    pub(super) tag: String,
+}
+
+/// A registry that several images have in common.
+#[derive(Clone)]
+pub(super) struct SharedRegistry {
+    pub(super) name: String,
+    /// Whether it replaces only the host, so that a path may follow it.
+    pub(super) is_host: bool,
+}
+
+/// How much has been found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct FoundCounts {
+    images: usize,
+    notes: usize,
 }
 
 pub(super) struct Walker<'r> {
@@ -117,7 +138,7 @@ pub(super) struct Walker<'r> {
     resource: &'r Resource<'r>,
     findings: &'r mut Findings,
     path: Path,
-    pub(super) scope: Scope,
+    pub(super) scope: WalkContext,
 }
 
 impl Walker<'_> {
@@ -278,8 +299,8 @@ impl Walker<'_> {
     }
 
     /// How many images and notes there are: unchanged where nothing was found.
-    pub(super) fn counts(&self) -> (usize, usize) {
-        (self.findings.images.len(), self.findings.notes.len())
+    pub(super) fn counts(&self) -> FoundCounts {
+        FoundCounts { images: self.findings.images.len(), notes: self.findings.notes.len() }
     }
 
     /// The confidence in an image whose key calls it one, here.

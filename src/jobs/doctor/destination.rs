@@ -233,7 +233,7 @@ async fn referrers(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jobs::doctor::Verdict;
+    use crate::jobs::doctor::CheckVerdict;
 
     #[test]
     fn a_certificate_is_a_warning_from_its_last_fortnight_on() {
@@ -243,9 +243,9 @@ mod tests {
             (result.verdict, result.message)
         };
         let day = Duration::from_secs(SECONDS_PER_DAY);
-        assert_eq!(judged(now + day * 14).0, Verdict::Ok);
+        assert_eq!(judged(now + day * 14).0, CheckVerdict::Ok);
         let (verdict, message) = judged(now + day * 14 - Duration::from_secs(1));
-        assert_eq!(verdict, Verdict::Warning);
+        assert_eq!(verdict, CheckVerdict::Warning);
         assert_eq!(message, "issued by CN=ca; valid until Sun, 31 Mar 2030 17:46:39 GMT, 13 days left");
         assert!(judged(now - day).1.contains("; expired on "));
     }

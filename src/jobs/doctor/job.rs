@@ -8,7 +8,7 @@ use super::{
         names::{self, ToName, earlier, warn_of_unused_prefix},
         own_source::{self, NamedBy},
     },
-    CheckResult, Deadline, DoctorCheck, RetryListener, Verdict,
+    CheckResult, CheckVerdict, Deadline, DoctorCheck, RetryListener,
     cluster::{self, Installed},
     destination, local, source,
 };
@@ -183,7 +183,7 @@ async fn at_destination(
     deadline: &Deadline,
 ) -> Vec<CheckResult> {
     let Images { mappings, installed, refusal, .. } = images;
-    let answers = reached.iter().all(|result| result.verdict != Verdict::Problem);
+    let answers = reached.iter().all(|result| result.verdict != CheckVerdict::Problem);
     let Some(destination) = destination.filter(|_| answers) else {
         let refused = refusal.clone().map(|failure| CheckResult::failed(DoctorCheck::Names, failure));
         let untested = CheckResult::untested(DoctorCheck::Push, "the destination does not answer");

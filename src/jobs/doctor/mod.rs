@@ -93,7 +93,7 @@ impl fmt::Display for DoctorCheck {
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Verdict {
+pub(crate) enum CheckVerdict {
     /// No problem.
     Ok,
     /// Only a push would show it, or there was nothing to test.
@@ -111,7 +111,7 @@ pub(crate) struct CheckResult {
     /// What was checked.
     pub check: DoctorCheck,
     /// How it ended.
-    pub verdict: Verdict,
+    pub verdict: CheckVerdict,
     /// The finding, in one line.
     pub message: String,
     /// What to do about it.
@@ -123,7 +123,7 @@ pub(crate) struct CheckResult {
 }
 
 impl CheckResult {
-    fn new(check: DoctorCheck, verdict: Verdict, message: impl Into<String>) -> Self {
+    fn new(check: DoctorCheck, verdict: CheckVerdict, message: impl Into<String>) -> Self {
         let message = crate::error::escape(&message.into()).replace('\n', " ");
         Self { check, verdict, message, hint: None, kind: None }
     }
@@ -131,26 +131,26 @@ impl CheckResult {
     /// No problem.
     #[must_use]
     pub(crate) fn ok(check: DoctorCheck, message: impl Into<String>) -> Self {
-        Self::new(check, Verdict::Ok, message)
+        Self::new(check, CheckVerdict::Ok, message)
     }
 
     /// Unknown whether there is a problem.
     #[must_use]
     pub(crate) fn untested(check: DoctorCheck, message: impl Into<String>) -> Self {
-        Self::new(check, Verdict::Untested, message)
+        Self::new(check, CheckVerdict::Untested, message)
     }
 
     /// A run may still succeed; `hint` says what to do.
     #[must_use]
     pub(crate) fn warning(check: DoctorCheck, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..Self::new(check, Verdict::Warning, message) }
+        Self { hint: Some(hint.into()), ..Self::new(check, CheckVerdict::Warning, message) }
     }
 
     /// A run would fail with this failure.
     #[must_use]
     pub(crate) fn failed(check: DoctorCheck, failure: Failure) -> Self {
         let lines: Vec<String> = std::iter::once(failure.message).chain(failure.causes).collect();
-        let result = Self::new(check, Verdict::Problem, lines.join(": "));
+        let result = Self::new(check, CheckVerdict::Problem, lines.join(": "));
         Self { hint: failure.hint, kind: Some(failure.kind), ..result }
     }
 }

@@ -35,7 +35,7 @@ use crate::{
 
 /// What a bundle's lock records in addition to the images.
 #[derive(Debug, Clone)]
-pub(super) struct Contents {
+pub(super) struct BundleExtras {
     /// The chart that the images come from.
     pub(super) chart: Option<ChartIdentity>,
     /// How to name images where the bundle is imported.
@@ -81,7 +81,7 @@ pub(super) struct Exporter<S> {
     /// Platforms, waivers, and how many blobs are copied at once.
     pub(super) options: Options,
     /// What the lock records.
-    pub(super) contents: Contents,
+    pub(super) contents: BundleExtras,
     /// Whether to write a bundle without the images that failed.
     pub(super) keep_going: bool,
     /// Whether to replace files that are something else.
@@ -249,7 +249,7 @@ impl<S: Source> Exporter<S> {
 
     /// The lock inside the bundle. It is written before the blobs, so it is correct only for a complete bundle.
     fn lock(&self, mirrored: &[Mirrored]) -> Lock {
-        let Contents { chart, placement, base, trust } = self.contents.clone();
+        let BundleExtras { chart, placement, base, trust } = self.contents.clone();
         let Options { platforms, foreign_layers, .. } = &self.options;
         let mut lock = Lock::new(chart, placement, platforms, *foreign_layers, mirrored);
         // Blobs that only a failed image needs are neither in the bundle nor left out of it.

@@ -17,7 +17,7 @@ use std::{
 };
 
 use self::{
-    exporter::{Contents, Exporter, Written},
+    exporter::{BundleExtras, Exporter, Written},
     import_names::ImportNames,
 };
 use super::{
@@ -69,7 +69,7 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     let (placement, mappings) = to_name.in_bundle(naming, earlier.as_ref());
     let is_list = matches!(selection.from, SelectedFrom::List(_) | SelectedFrom::References(_));
     let names = ImportNames::new(mappings, is_list, &*events).map_err(|error| names::failure(&error))?;
-    let contents = Contents {
+    let contents = BundleExtras {
         chart: found.chart.clone(),
         placement,
         base: base.as_ref().map(|base| read_base(base, &*events)).transpose()?,

@@ -89,7 +89,7 @@ impl OpenDestination<'_> {
         let root = &self.settings.root;
         let namer = plan.placement.namer(root.clone());
         let mut candidates = vec![repository.clone()];
-        // Images of an earlier run keep their names, whatever the rule says.
+        // Images of an earlier run keep their names, regardless of the rule.
         let is_source = |mapping: &&Mapping| repositories.contains(&mapping.source.repository().to_string());
         let renamed = plan.mappings.iter().filter(is_source).map(|mapping| mapping.repository.clone());
         candidates.extend(renamed);

@@ -98,7 +98,7 @@ impl ImportPlan {
     }
 }
 
-/// Fails if the lock that exists cannot record this import beside its other destinations.
+/// Fails if the lock that exists cannot record this import in addition to its other destinations.
 fn check_recordable(
     lock: &Lock,
     request: &Import,

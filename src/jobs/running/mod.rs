@@ -30,7 +30,7 @@ use crate::{
 
 /// What a cluster runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Comparison {
+pub(crate) struct ClusterComparison {
     /// Sorted by name.
     pub(crate) images: Vec<RunningImage>,
 }
@@ -47,7 +47,7 @@ pub(crate) struct RunningImage {
     /// Where nodes pull it from.
     pub(crate) origin: Origin,
     /// How it compares with the lock.
-    pub(crate) content: Content,
+    pub(crate) content: LockMatch,
     /// The image in the lock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<Reference>,
@@ -73,7 +73,7 @@ pub(crate) enum Origin {
 /// How the content of a running image compares with the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Content {
+pub(crate) enum LockMatch {
     /// The lock has this digest for it.
     Same,
     /// The lock has another digest for it.
@@ -87,11 +87,11 @@ pub(crate) enum Content {
 impl RunningImage {
     /// Whether it makes the cluster differ from the lock.
     pub(crate) fn is_difference(&self) -> bool {
-        self.origin == Origin::Outside || matches!(self.content, Content::Different | Content::NotLocked)
+        self.origin == Origin::Outside || matches!(self.content, LockMatch::Different | LockMatch::NotLocked)
     }
 }
 
-pub(crate) async fn run(request: &Running, events: Arc<dyn EventSink>) -> Result<Comparison, Failure> {
+pub(crate) async fn run(request: &Running, events: Arc<dyn EventSink>) -> Result<ClusterComparison, Failure> {
     let Running { pods, lock: path, root, namespaces, may_redirect, login, registries } = request;
     let lock = read_lock(path)?;
     let names = locked_names(&lock, path, root.as_ref())?;
@@ -116,14 +116,14 @@ pub(crate) async fn run(request: &Running, events: Arc<dyn EventSink>) -> Result
             if let Some((copy, locked)) = index.unread(image) {
                 let known = reader.digests(&copy, &locked).await;
                 image.content = match (&image.digest, known) {
-                    (Some(digest), Some(known)) if known.contains(digest) => Content::Same,
-                    (Some(_), Some(_)) => Content::Different,
-                    _ => Content::Unknown,
+                    (Some(digest), Some(known)) if known.contains(digest) => LockMatch::Same,
+                    (Some(_), Some(_)) => LockMatch::Different,
+                    _ => LockMatch::Unknown,
                 };
             }
         }
     }
-    Ok(Comparison { images })
+    Ok(ClusterComparison { images })
 }
 
 /// One entry for each name and digest, with everything that uses it.
@@ -135,7 +135,7 @@ fn grouped(containers: Vec<RunningContainer>) -> Vec<RunningImage> {
             image,
             digest,
             origin: Origin::Outside,
-            content: Content::NotLocked,
+            content: LockMatch::NotLocked,
             source: None,
             locked_digest: None,
             uses: Vec::new(),
@@ -149,7 +149,7 @@ impl Index<'_> {
     /// Says where the image comes from and whether the lock has its digest.
     fn classify(&self, mut image: RunningImage) -> RunningImage {
         let Ok(reference) = image.image.parse::<Reference>() else {
-            (image.origin, image.content) = (Origin::Unknown, Content::Unknown);
+            (image.origin, image.content) = (Origin::Unknown, LockMatch::Unknown);
             return image;
         };
         // A reference by digest is pulled by digest, also before a node reports it.
@@ -157,7 +157,7 @@ impl Index<'_> {
         let (origin, meaning) = self.meaning(&reference, digest.as_ref());
         image.origin = origin;
         image.content = match meaning {
-            Meaning::Unlisted => Content::NotLocked,
+            Meaning::Unlisted => LockMatch::NotLocked,
             Meaning::Locked(locked) => {
                 image.source = Some(locked.source.clone());
                 image.locked_digest.clone_from(&locked.digest);
@@ -175,7 +175,7 @@ impl Index<'_> {
 
     /// The copy to read, and its digest.
     fn unread(&self, image: &RunningImage) -> Option<(Repository, Digest)> {
-        if image.content != Content::Unknown || image.digest.is_none() {
+        if image.content != LockMatch::Unknown || image.digest.is_none() {
             return None;
         }
         let locked = self.locked(image.source.as_ref()?)?;
@@ -185,15 +185,15 @@ impl Index<'_> {
 }
 
 /// A digest of the root, of a platform's manifest or of a config (which is among the blobs) is the image.
-fn compare(locked: &LockedImage, digest: Option<&Digest>) -> Content {
-    let (Some(digest), Some(root)) = (digest, &locked.digest) else { return Content::Unknown };
+fn compare(locked: &LockedImage, digest: Option<&Digest>) -> LockMatch {
+    let (Some(digest), Some(root)) = (digest, &locked.digest) else { return LockMatch::Unknown };
     let is_platform = || locked.platforms.iter().any(|platform| platform.digest == *digest);
     if digest == root || is_platform() || locked.blobs.contains(digest) {
-        Content::Same
+        LockMatch::Same
     } else if locked.platforms.is_empty() {
-        Content::Unknown
+        LockMatch::Unknown
     } else {
-        Content::Different
+        LockMatch::Different
     }
 }
 

@@ -20,7 +20,7 @@ const RUN: &str = "thoras-mirror/run/v1";
 
 /// The blobs of images, as far as they are known.
 #[derive(Debug, Default)]
-pub(in crate::jobs) struct Contents(HashMap<Reference, Vec<(Digest, u64)>>);
+pub(in crate::jobs) struct BlobsByImage(HashMap<Reference, Vec<(Digest, u64)>>);
 
 /// The field that says what a file is.
 #[derive(Deserialize)]
@@ -42,7 +42,7 @@ struct PlannedImage {
     blobs: Vec<ImageBlob>,
 }
 
-impl Contents {
+impl BlobsByImage {
     /// What a lock records.
     pub(in crate::jobs) fn of_lock(lock: &Lock) -> Self {
         let known = lock.images.iter().filter(|image| image.digest.is_some() && !image.blobs.is_empty());
@@ -117,10 +117,10 @@ mod tests {
 
     use super::*;
 
-    fn read(document: &Value) -> Result<Contents, String> {
+    fn read(document: &Value) -> Result<BlobsByImage, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), document.to_string()).unwrap();
-        Contents::read(file.path()).map_err(|failure| failure.message)
+        BlobsByImage::read(file.path()).map_err(|failure| failure.message)
     }
 
     #[test]

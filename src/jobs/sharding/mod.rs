@@ -8,7 +8,7 @@ pub(super) mod contents;
 
 use std::sync::Arc;
 
-use self::{artifact::LockArtifact, contents::Contents};
+use self::{artifact::LockArtifact, contents::BlobsByImage};
 use crate::{
     endpoint::{Source, registry::Registries},
     error::{Failure, Kind},
@@ -44,7 +44,7 @@ impl Division {
         number: ShardNumber,
         mappings: &mut Vec<Mapping>,
         skipped: &mut Vec<ImageOutcome>,
-        contents: &Contents,
+        contents: &BlobsByImage,
     ) -> Result<Self, Failure> {
         let mut listed: Vec<Listed<'_>> = mappings.iter().map(Listed::from).collect();
         for outcome in &*skipped {
@@ -136,7 +136,7 @@ impl<'a> From<&'a Mapping> for Listed<'a> {
 }
 
 impl Listed<'_> {
-    fn to_assign<'s>(&'s self, contents: &'s Contents) -> ToAssign<'s> {
+    fn to_assign<'s>(&'s self, contents: &'s BlobsByImage) -> ToAssign<'s> {
         let Self { source, repository, tag, .. } = self;
         ToAssign { source, repository, tag, known: contents.of(source) }
     }

@@ -24,7 +24,7 @@ use super::{
     notation,
     own_source::refuse_shared_repositories,
     record::{Copied, CopiedTo, PendingLock, no_destination},
-    sharding::{Division, contents::Contents},
+    sharding::{Division, contents::BlobsByImage},
 };
 use crate::{
     endpoint::{
@@ -103,10 +103,10 @@ struct ImagesToCopy {
     new_destination: bool,
     /// The lock that exists, if it is extended rather than replaced.
     extended: Option<Lock>,
-    /// With `--locked`, what is attached to each image.
+    /// With `--locked`, the attachments of each image.
     recorded: Option<HashMap<Reference, Vec<AttachedManifest>>>,
     /// With `--shard`, what is known about the images' sizes.
-    contents: Contents,
+    contents: BlobsByImage,
 }
 
 impl ImagesToCopy {
@@ -207,10 +207,10 @@ fn knows_none_of(lock: Option<&Lock>, roots: &[&Root]) -> bool {
 }
 
 /// What a shard knows about the images' sizes: from the plan, else from the lock that exists.
-fn contents(request: &Sync, lock: Option<&Lock>) -> Result<Contents, Failure> {
+fn contents(request: &Sync, lock: Option<&Lock>) -> Result<BlobsByImage, Failure> {
     match &request.shard {
-        None => Ok(Contents::default()),
-        Some(ShardSettings { plan: Some(plan), .. }) => Contents::read(plan),
-        Some(_) => Ok(lock.map(Contents::of_lock).unwrap_or_default()),
+        None => Ok(BlobsByImage::default()),
+        Some(ShardSettings { plan: Some(plan), .. }) => BlobsByImage::read(plan),
+        Some(_) => Ok(lock.map(BlobsByImage::of_lock).unwrap_or_default()),
     }
 }

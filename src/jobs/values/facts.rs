@@ -1,6 +1,6 @@
 //! What is known about particular charts. Rendering shows everything else.
 //!
-//! Thoras charts differ by version, so a key counts only if the chart at hand has it: in its values, or read by its
+//! Thoras charts differ by version, so a key counts only if this chart has it: in its values, or read by its
 //! templates.
 
 /// With this switch, charts that are built on Bitnami's library permit registries other than their own.

@@ -22,15 +22,16 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
     let Verify { with, level, referrers, signatures, login, registries, .. } = request;
     let verifier = notation::verifier(signatures)?;
     let access = Access::open(registries, Arc::clone(&events))?;
-    let Comparison { root, destinations, expectations, chart, packaged, excluded, repair } = match with {
-        CompareWith::Lock { path, mirrors, only, .. } => {
-            with_lock::comparison(path, mirrors.as_ref(), only, request, &*events)?
-        }
-        CompareWith::Source { selection, roots, naming, foreign_layers, lock } => {
-            let mirrors = with_source::Mirrors { roots, naming, foreign_layers: *foreign_layers, lock };
-            with_source::comparison(&mirrors, selection, request, &access, &*events).await?
-        }
-    };
+    let Expectations { root, destinations, images: expectations, chart, packaged, excluded, repair } =
+        match with {
+            CompareWith::Lock { path, mirrors, only, .. } => {
+                with_lock::comparison(path, mirrors.as_ref(), only, request, &*events)?
+            }
+            CompareWith::Source { selection, roots, naming, foreign_layers, lock } => {
+                let mirrors = with_source::Mirrors { roots, naming, foreign_layers: *foreign_layers, lock };
+                with_source::comparison(&mirrors, selection, request, &access, &*events).await?
+            }
+        };
     let destination = Arc::new(access.destination(login.as_ref()).await?);
     let source = match with {
         CompareWith::Source { .. } if !referrers.selection.is_none() => {
@@ -72,12 +73,12 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
 }
 
 /// What each image must be, and the command that repairs it.
-struct Comparison {
+struct Expectations {
     /// The mirror, or the first of several.
     root: Root,
     /// The destinations as reports show them.
     destinations: String,
-    expectations: Vec<Expectation>,
+    images: Vec<Expectation>,
     chart: Option<ChartIdentity>,
     /// The name of the packaged chart before it was mirrored.
     packaged: Option<Reference>,

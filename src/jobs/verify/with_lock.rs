@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use super::{super::images::warn_of_idle_waivers, Comparison, with_repair};
+use super::{super::images::warn_of_idle_waivers, Expectations, with_repair};
 use crate::{
     enumerate::{EnumerateError, Filter},
     error::{Failure, Kind},
@@ -22,7 +22,7 @@ pub(super) fn comparison(
     only: &LockedImages,
     request: &Verify,
     events: &dyn EventSink,
-) -> Result<Comparison, Failure> {
+) -> Result<Expectations, Failure> {
     let lock = Lock::read_with_images(path).map_err(|error| error.failure())?;
     lock.check_copies_are_below(path).map_err(|error| error.failure())?;
     let chosen = chosen(&lock, only, path, events)?;
@@ -52,7 +52,7 @@ pub(super) fn comparison(
     };
     let packaged = lock.placement().and_then(|placement| placement.chart.clone());
     let (chart, excluded) = (lock.chart, lock.excluded);
-    Ok(Comparison { root, destinations: shown, expectations, chart, packaged, excluded, repair })
+    Ok(Expectations { root, destinations: shown, images: expectations, chart, packaged, excluded, repair })
 }
 
 /// The images of the lock that were asked for.

@@ -11,7 +11,7 @@ use super::{
         own_source::{self, NamedBy},
         record::no_destination,
     },
-    Comparison, with_repair,
+    Expectations, with_repair,
 };
 use crate::{
     confirm::Level,
@@ -45,7 +45,7 @@ pub(super) async fn comparison(
     request: &Verify,
     access: &Access,
     events: &dyn EventSink,
-) -> Result<Comparison, Failure> {
+) -> Result<Expectations, Failure> {
     let Mirrors { roots, naming, foreign_layers, lock } = *mirrors;
     let found = enumerate(selection, request.strict, access, events).await?;
     let references = ToName::found(&found).references;
@@ -91,7 +91,7 @@ pub(super) async fn comparison(
     let destinations = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let root = roots.first().cloned().ok_or_else(no_destination)?;
     let (packaged, chart, excluded) = (None, found.chart, Vec::new());
-    Ok(Comparison { root, destinations, expectations, chart, packaged, excluded, repair })
+    Ok(Expectations { root, destinations, images: expectations, chart, packaged, excluded, repair })
 }
 
 /// The current digest of each image at the source.

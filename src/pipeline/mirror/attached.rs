@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl<S: Source, D: Destination> Run<S, D> {
-    /// What to read of what is attached to an image. `mirror` is the destination if it may have some of it.
+    /// Which attachments of an image to read. `mirror` is the destination if it may have some of it.
     pub(super) fn wanted<'a>(&'a self, image: &'a Mapping, has_image: bool) -> AttachedToRead<'a, D> {
         let wanted = match &self.options.recorded {
             Some(recorded) => {
@@ -28,7 +28,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         wanted.mirrored_in(has_image.then_some((&*self.destination, &image.repository)))
     }
 
-    /// The state at the destination of everything that is attached to the image. Makes no request if nothing is attached.
+    /// The state of all attachments of the image at the destination. Makes no request if there are none.
     pub(super) async fn attached(&self, image: &Mapping, graph: &Graph) -> Result<Vec<AttachedState>, Error> {
         let wanted: Vec<AttachedManifest> = graph.attached.iter().map(Attached::record).collect();
         let tagged = graph.attached.iter().filter(|attached| attached.tag().is_some());
@@ -39,7 +39,7 @@ impl<S: Source, D: Destination> Run<S, D> {
     }
 }
 
-/// Records how many manifests are attached to the image, how many of them are new at the destination, and which tags
+/// Records how many attachments the image has, how many of them are new at the destination, and which tags
 /// are kept.
 pub(super) fn describe(graph: &Graph, states: &[AttachedState], outcome: &mut ImageOutcome) {
     outcome.attached = graph.attached_counts();
@@ -98,7 +98,7 @@ pub(super) fn warn_of_ignored(image: &Arc<Mapping>, graph: &Graph, events: &dyn 
     }
 }
 
-/// What is wrong with what is attached, after a push.
+/// What is wrong with the attachments after a push.
 pub(super) fn problems(states: &[AttachedState]) -> impl Iterator<Item = Problem> {
     states.iter().flat_map(|state| state.problems.iter().cloned())
 }

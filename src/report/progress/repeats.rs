@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     event::Event,
     oci::Reference,
-    report::same_cause::{CauseKey, name_in},
+    report::same_cause::{SharedCause, name_in},
 };
 
 /// The most lines about one cause.
@@ -23,7 +23,7 @@ pub(super) struct Repeats {
 
 #[derive(Debug)]
 struct ShownCause {
-    cause: CauseKey,
+    cause: SharedCause,
     about: EventKind,
     lines: u32,
     last: Duration,
@@ -108,7 +108,7 @@ impl Repeats {
 
 /// An event that may repeat another.
 struct Repeatable {
-    cause: CauseKey,
+    cause: SharedCause,
     about: EventKind,
     /// The image that a warning concerns.
     image: Option<String>,
@@ -120,11 +120,11 @@ fn repeatable(event: &Event, name_of: impl Fn(&Reference) -> String) -> Option<R
             if let Some(message) = outcome.skip_message() {
                 return warning(Some(&outcome.source), &message, name_of);
             }
-            let cause = CauseKey::of_outcome(outcome).filter(|_| outcome.failure_kind().is_some())?;
+            let cause = SharedCause::of_outcome(outcome).filter(|_| outcome.failure_kind().is_some())?;
             Some(Repeatable { cause, about: EventKind::Failure, image: None })
         }
         Event::Retrying { side, reason, .. } => Some(Repeatable {
-            cause: CauseKey::of_retry(*side, reason),
+            cause: SharedCause::of_retry(*side, reason),
             about: EventKind::Retry,
             image: None,
         }),
@@ -140,6 +140,6 @@ fn warning(
     name_of: impl Fn(&Reference) -> String,
 ) -> Option<Repeatable> {
     let name = image.map(name_of).or_else(|| name_in(message))?;
-    let cause = CauseKey::of_warning(image, message);
+    let cause = SharedCause::of_warning(image, message);
     Some(Repeatable { cause, about: EventKind::Warning, image: Some(name) })
 }

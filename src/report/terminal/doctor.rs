@@ -2,7 +2,7 @@
 
 use crate::{
     error::escape,
-    jobs::doctor::{CheckResult, Verdict},
+    jobs::doctor::{CheckResult, CheckVerdict},
     report::{document::DoctorDocument, style::Palette},
     units,
 };
@@ -26,19 +26,19 @@ pub(super) fn text(document: &DoctorDocument, palette: Palette) -> String {
     lines.join("\n")
 }
 
-fn paint(verdict: Verdict, palette: Palette) -> String {
+fn paint(verdict: CheckVerdict, palette: Palette) -> String {
     match verdict {
-        Verdict::Ok => palette.good("ok      "),
-        Verdict::Untested => "untested".to_owned(),
-        Verdict::Warning => palette.warning("warning "),
-        Verdict::Problem => palette.error("problem "),
+        CheckVerdict::Ok => palette.good("ok      "),
+        CheckVerdict::Untested => "untested".to_owned(),
+        CheckVerdict::Warning => palette.warning("warning "),
+        CheckVerdict::Problem => palette.error("problem "),
     }
 }
 
 fn summary(findings: &[CheckResult]) -> String {
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
-    let warnings = units::counted(count(Verdict::Warning), "warning");
-    match count(Verdict::Problem) {
+    let warnings = units::counted(count(CheckVerdict::Warning), "warning");
+    match count(CheckVerdict::Problem) {
         0 => format!("no problems, {warnings}"),
         problems => format!("{}, {warnings}", units::counted(problems, "problem")),
     }

@@ -14,7 +14,7 @@ use crate::{
     },
     report::{
         Document,
-        same_cause::{CauseKey, general, name_in},
+        same_cause::{SharedCause, general, name_in},
         short_names::ShortNames,
         style::Palette,
     },
@@ -68,9 +68,10 @@ fn image_texts(outcome: &RunOutcome, palette: Palette) -> Vec<String> {
     let mut shared: Vec<Shared> = Vec::new();
     for image in outcome.images.iter().filter(|image| !differs(image)) {
         if let Some(failure) = &image.failure {
-            let failure = with_problems(failure, &image.problems);
-            let names = (name(image), image.source.to_string());
-            Shared::add(&mut shared, CauseKey::of_image(image, &failure), failure, names);
+            let problems = shown_problems(failure, &image.problems);
+            let cause = SharedCause::of_image(image, failure, problems);
+            let subject = Subject { name: name(image), full_name: image.source.to_string() };
+            Shared::add(&mut shared, cause, with_problems(failure, problems), subject);
         }
     }
     texts.extend(shared.iter().flat_map(|shared| shared.texts(palette)));
@@ -82,14 +83,22 @@ fn other_texts<'a>(failures: impl IntoIterator<Item = &'a Failure>, palette: Pal
     let mut shared: Vec<Shared> = Vec::new();
     for failure in failures {
         let name = name_in(&failure.message).unwrap_or_default();
-        Shared::add(&mut shared, CauseKey::of(failure), failure.clone(), (name.clone(), name));
+        let subject = Subject { full_name: name.clone(), name };
+        Shared::add(&mut shared, SharedCause::of(failure), failure.clone(), subject);
     }
     shared.iter().flat_map(|shared| shared.texts(palette)).collect()
 }
 
+/// What a failure concerns. The names are empty if that is no image.
+struct Subject {
+    /// The short name.
+    name: String,
+    full_name: String,
+}
+
 /// A failure and all images that have it.
 struct Shared {
-    cause: CauseKey,
+    cause: SharedCause,
     failure: Failure,
     /// Whether all images have it word for word, so that no name in it has to be replaced.
     is_verbatim: bool,
@@ -99,7 +108,8 @@ struct Shared {
 }
 
 impl Shared {
-    fn add(all: &mut Vec<Self>, cause: CauseKey, failure: Failure, (name, full_name): (String, String)) {
+    fn add(all: &mut Vec<Self>, cause: SharedCause, failure: Failure, subject: Subject) {
+        let Subject { name, full_name } = subject;
         if let Some(known) = all.iter_mut().find(|known| known.cause == cause) {
             known.is_verbatim &= known.failure == failure;
             known.names.push(name);
@@ -186,13 +196,16 @@ fn text_with(failure: &Failure, subject: Option<&str>, list: &[String], palette:
     lines
 }
 
+/// The problems to show with a failure.
+fn shown_problems<'a>(failure: &Failure, problems: &'a [Problem]) -> &'a [Problem] {
+    // The message names the volumes, whichever blobs are in them.
+    let are_said = is_about_absent_volumes(failure) && absent_volumes(problems).is_some();
+    if are_said { &[] } else { problems }
+}
+
 /// The failure of a copy, caused by these problems. It has its own hint: repeating the copy would fail again.
 fn with_problems(failure: &Failure, problems: &[Problem]) -> Failure {
     let mut failure = failure.clone();
-    // The message names the volumes, whichever blobs are in them.
-    if is_about_absent_volumes(&failure) && absent_volumes(problems).is_some() {
-        return failure;
-    }
     failure.causes.extend(problems.iter().map(Problem::to_string));
     failure
 }
@@ -232,6 +245,7 @@ mod tests {
             causes: vec!["helm ended with 1:\nError: no such file\u{1b}[2J".to_owned()],
             hint: Some("look at --values".to_owned()),
             reason: None,
+            cause_key: None,
         };
         assert_snapshot!(text(&failure, Some("thoras 4.53.0"), Palette::plain()), @r#"
         error: thoras 4.53.0: helm cannot render the chart

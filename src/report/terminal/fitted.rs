@@ -46,10 +46,18 @@ pub(super) enum Measure {
 pub(super) struct FittedTable {
     /// What all rows share, such as `platforms: linux/amd64`.
     pub(super) shared: Vec<String>,
-    /// Rows by their position and what they do not share.
-    pub(super) exceptions: Vec<(usize, String)>,
+    /// The rows that have other values.
+    pub(super) exceptions: Vec<OtherValue>,
     /// The headings and a line for each row.
     pub(super) lines: Vec<String>,
+}
+
+/// What a row has instead of a shared value.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct OtherValue {
+    /// The position of the row.
+    pub(super) row: usize,
+    pub(super) value: String,
 }
 
 impl FittedTable {
@@ -73,7 +81,7 @@ impl FittedTable {
         }
         lines.extend(self.lines);
         let exceptions = self.exceptions.into_iter();
-        lines.extend(exceptions.map(|(row, value)| format!("{}: platforms {value}", name(row))));
+        lines.extend(exceptions.map(|other| format!("{}: platforms {}", name(other.row), other.value)));
         lines
     }
 }
@@ -166,7 +174,7 @@ impl<'a> Table<'a> {
     }
 
     /// The most frequent value of a column, and the rows with other values. Rows with a cause do not count.
-    fn most_frequent(&self, position: usize) -> Option<(String, Vec<(usize, String)>)> {
+    fn most_frequent(&self, position: usize) -> Option<(String, Vec<OtherValue>)> {
         let column = self.columns.get(position)?;
         let counted = || {
             column
@@ -178,7 +186,7 @@ impl<'a> Table<'a> {
         let frequency = |value: &str| counted().filter(|(_, cell)| *cell == value).count();
         let (_, value) = counted().max_by_key(|(row, cell)| (frequency(cell), std::cmp::Reverse(*row)))?;
         let exceptions = counted().filter(|(_, cell)| *cell != value);
-        Some((value.clone(), exceptions.map(|(row, cell)| (row, cell.clone())).collect()))
+        Some((value.clone(), exceptions.map(|(row, cell)| OtherValue { row, value: cell.clone() }).collect()))
     }
 
     fn cut_digests(&mut self) {
@@ -345,7 +353,7 @@ mod tests {
         ];
         let fitted = table(&rows, 35);
         assert_eq!(fitted.shared, ["platforms: linux/amd64,linux/arm64"]);
-        assert_eq!(fitted.exceptions, [(0, "linux/amd64".to_owned())]);
+        assert_eq!(fitted.exceptions, [OtherValue { row: 0, value: "linux/amd64".to_owned() }]);
         let expected = [
             "IMAGE  STATUS",
             "a:1    copied",

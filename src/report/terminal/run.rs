@@ -249,8 +249,8 @@ fn image_lines(
         let root = outcome.destination.as_ref().filter(|_| destinations == Destinations::Full);
         let root = root.map(|root| format!("to: {}", escape(root)));
         paint_failures(&mut fitted.lines, &rows, palette);
-        for (position, value) in std::mem::take(&mut fitted.exceptions) {
-            notes.extend(rows.get(position).map(|row| format!("{}: platforms {value}", row.name)));
+        for other in std::mem::take(&mut fitted.exceptions) {
+            notes.extend(rows.get(other.row).map(|row| format!("{}: platforms {}", row.name, other.value)));
         }
         lines = fitted.into_lines(root, width, |_| String::new());
     } else {

@@ -3,7 +3,7 @@
 use super::{Column, one_line, table_lines};
 use crate::{
     enumerate::ImageUse,
-    jobs::running::{Content, Origin, RunningImage},
+    jobs::running::{LockMatch, Origin, RunningImage},
     units,
 };
 
@@ -38,12 +38,12 @@ fn origin(origin: Origin) -> &'static str {
     }
 }
 
-fn content(content: Content) -> &'static str {
+fn content(content: LockMatch) -> &'static str {
     match content {
-        Content::Same => "same",
-        Content::Different => "different",
-        Content::NotLocked => "not-locked",
-        Content::Unknown => "unknown",
+        LockMatch::Same => "same",
+        LockMatch::Different => "different",
+        LockMatch::NotLocked => "not-locked",
+        LockMatch::Unknown => "unknown",
     }
 }
 
@@ -68,10 +68,10 @@ fn summary(images: &[RunningImage]) -> String {
         (of_origin(Origin::Unknown), "of unknown origin"),
     ]);
     let contents = counts(&[
-        (of_content(Content::Same), "the same"),
-        (of_content(Content::Different), "different"),
-        (of_content(Content::NotLocked), "not in it"),
-        (of_content(Content::Unknown), "unknown"),
+        (of_content(LockMatch::Same), "the same"),
+        (of_content(LockMatch::Different), "different"),
+        (of_content(LockMatch::NotLocked), "not in it"),
+        (of_content(LockMatch::Unknown), "unknown"),
     ]);
     format!("{}: {origins}; compared with the lock: {contents}", units::counted(images.len(), "image"))
 }
@@ -89,7 +89,7 @@ fn hints(images: &[RunningImage]) -> Vec<String> {
     if has(&|image| image.origin == Origin::Outside) {
         hints.push("to mirror what runs from elsewhere: thoras-mirror sync … --add-running FILE".to_owned());
     }
-    if has(&|image| image.content == Content::Different) {
+    if has(&|image| image.content == LockMatch::Different) {
         hints.push(
             "to run what the lock has: restart pods that still run an earlier digest, or run thoras-mirror sync again"
                 .to_owned(),

@@ -1,6 +1,6 @@
 //! Notes about optional images that were skipped: one for each reason.
 
-use crate::{error::escape, outcome::ImageOutcome, report::same_cause::CauseKey, units};
+use crate::{error::escape, outcome::ImageOutcome, report::same_cause::SharedCause, units};
 
 use super::failures;
 
@@ -9,7 +9,7 @@ const MAX_NAMED: usize = 3;
 
 /// Images that were skipped for one reason.
 struct Skipped {
-    cause: CauseKey,
+    cause: SharedCause,
     /// The message for a single image.
     message: String,
     hint: String,
@@ -24,7 +24,7 @@ pub(super) fn notes<'a>(images: impl Iterator<Item = (&'a ImageOutcome, &'a str)
         // What to do depends on the command: not every command that skips an image has --strict.
         let hint = image.skipped_because.as_ref().and_then(|reason| reason.hint.as_deref());
         let hint = hint.map(|hint| format!("; {}", escape(hint))).unwrap_or_default();
-        let cause = CauseKey::of_warning(Some(&image.source), &message);
+        let cause = SharedCause::of_warning(Some(&image.source), &message);
         match all.iter_mut().find(|known| known.cause == cause && known.hint == hint) {
             // A lock with several destinations names the same image for each.
             Some(known) if known.names.iter().any(|known| known == name) => {}

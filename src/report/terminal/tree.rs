@@ -1,4 +1,4 @@
-//! `inspect --tree`: each manifest of an image with what is attached to it.
+//! `inspect --tree`: each manifest of an image with its attachments.
 
 use super::one_line;
 use crate::{
@@ -13,7 +13,7 @@ pub(super) fn images_text(images: &[InspectedImage], symbols: Symbols) -> String
     images.iter().map(|image| image_text(image, symbols)).collect::<Vec<_>>().join("\n\n")
 }
 
-/// One line of the tree with what is below it.
+/// One line of the tree with its branches.
 struct Branch {
     text: String,
     below: Vec<Branch>,
@@ -39,7 +39,7 @@ fn image_text(image: &InspectedImage, symbols: Symbols) -> String {
     lines.join("\n")
 }
 
-/// What is attached to a manifest. `path` has the manifests above it, so that a loop ends.
+/// The attachments of a manifest. `path` has the manifests above it, so that a loop ends.
 fn attached_to(subject: &Digest, all: &[InspectedAttachment], path: &mut Vec<Digest>) -> Vec<Branch> {
     if path.contains(subject) {
         return Vec::new();

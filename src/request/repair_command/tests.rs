@@ -27,7 +27,7 @@ fn repair_from_lock(arguments: &str, lock: &str) -> Repair {
     repair(&verify.sync_from_lock(&lock, lock.placement().unwrap(), &root).unwrap())
 }
 
-/// A lock of one image, or of none, beside the packaged chart.
+/// A lock of the packaged chart and of one image or none.
 fn lock_with_chart(images: &str) -> String {
     let digest = "d".repeat(64);
     format!(

@@ -17,9 +17,9 @@ use bytes::Bytes;
 
 use self::{
     naming::repositories,
-    repository::{Contents, Repository},
+    repository::{ExploredContent, Repository},
 };
-use super::{Content, ContentReader, StorageError, StoredManifest, VisitReferrer};
+use super::{ContentReader, OpenContent, StorageError, StoredManifest, VisitReferrer};
 use crate::{
     endpoint::bundle::{BlobReader, Bundle, BundleError, IndexDocument, IndexSignature, UnreadLayout},
     graph,
@@ -58,7 +58,7 @@ enum Files {
 #[derive(Debug)]
 struct Unread {
     storage: crate::endpoint::bundle::Storage,
-    /// Entries of the index without a name that are attached to something, by subject. They were read at startup.
+    /// Entries of the index that are attachments without a name, by subject. They were read at startup.
     attached: HashMap<Digest, Vec<RootManifest>>,
 }
 
@@ -123,7 +123,7 @@ impl LayoutStorage {
         let head = bundle.head();
         let placement = head.lock.as_ref().and_then(Lock::placement);
         let index = IndexDocument::parse(head.index_bytes())?;
-        // Without a name, it is attached to something, or oras lists it although an image has it.
+        // Without a name, it is an attachment, or part of an image that oras lists by itself.
         let attached = head.index.attached.iter().filter(|entry| entry.label.is_none());
         let children = head.index.images.iter().flat_map(|image| head.manifests_below(&image.root));
         let attached = attached.chain(&head.index.trust).map(|entry| entry.root.digest.clone());
@@ -176,7 +176,7 @@ impl LayoutStorage {
                 (&root.digest, repository.explore(&self.files, root)?)
             }
             Reference::Digest(digest) => {
-                let is_there = |contents: &Contents| contents.manifests.contains_key(digest);
+                let is_there = |contents: &ExploredContent| contents.manifests.contains_key(digest);
                 (digest, repository.explore_until(&self.files, is_there)?)
             }
         };
@@ -217,7 +217,7 @@ impl LayoutStorage {
         digest: &Digest,
     ) -> io::Result<Option<BlobReader>> {
         let Some(repository) = self.repositories.get(name) else { return Ok(None) };
-        let is_there = |contents: &Contents| contents.blobs.contains(digest);
+        let is_there = |contents: &ExploredContent| contents.blobs.contains(digest);
         let contents = repository.explore_until(&self.files, is_there)?;
         if !contents.as_ref().is_some_and(|contents| is_there(contents)) {
             return Ok(None);
@@ -252,7 +252,7 @@ impl Files {
         }
     }
 
-    /// Reads the subject of each of these manifests. One that cannot be read is attached to nothing.
+    /// Reads the subject of each of these manifests. One that cannot be read counts as no attachment.
     fn find_attached(&self, nameless: Vec<RootManifest>) -> HashMap<Digest, Vec<RootManifest>> {
         let mut attached: HashMap<Digest, Vec<RootManifest>> = HashMap::new();
         for root in nameless {
@@ -267,13 +267,13 @@ impl Files {
     }
 
     /// A manifest's content: from memory, or hashed when it is sent.
-    fn manifest(&self, digest: &Digest) -> io::Result<Option<Content>> {
+    fn manifest(&self, digest: &Digest) -> io::Result<Option<OpenContent>> {
         if let Self::Read(bundle) = self
             && let Ok(Some(manifest)) = bundle.head().manifest(digest)
         {
-            return Ok(Some(Content::of_bytes(manifest.bytes().clone())));
+            return Ok(Some(OpenContent::of_bytes(manifest.bytes().clone())));
         }
-        Ok(self.blob(digest)?.map(|blob| Content::of_blob(blob, digest.clone())))
+        Ok(self.blob(digest)?.map(|blob| OpenContent::of_blob(blob, digest.clone())))
     }
 
     /// Reads a manifest; `None` if the layout leaves it out.
@@ -301,7 +301,7 @@ impl From<BundleError> for StorageError {
     }
 }
 
-impl Content {
+impl OpenContent {
     /// A whole blob of a bundle.
     pub(super) fn of_blob(reader: BlobReader, digest: Digest) -> Self {
         let size = reader.size();

@@ -48,7 +48,7 @@ pub(super) struct StoredManifest {
     /// The media type that it was pushed with.
     pub(super) media_type: String,
     /// Its bytes.
-    pub(super) content: Content,
+    pub(super) content: OpenContent,
 }
 
 impl Storage {
@@ -138,11 +138,15 @@ impl Storage {
     }
 
     /// Opens a blob; `None` if the repository does not have it.
-    pub(super) fn open_blob(&self, name: &RepositoryName, digest: &Digest) -> io::Result<Option<Content>> {
+    pub(super) fn open_blob(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> io::Result<Option<OpenContent>> {
         match self {
             Self::Folder(folder) => folder.open_blob(name, digest),
             Self::Layout(layout) => {
-                Ok(layout.blob(name, digest)?.map(|blob| Content::of_blob(blob, digest.clone())))
+                Ok(layout.blob(name, digest)?.map(|blob| OpenContent::of_blob(blob, digest.clone())))
             }
         }
     }
@@ -153,7 +157,7 @@ pub(super) type VisitReferrer<'a> = dyn FnMut(&Digest, String) -> io::Result<boo
 
 /// Content with a known size, open for reading.
 #[derive(Debug)]
-pub(super) struct Content {
+pub(super) struct OpenContent {
     reader: ContentReader,
     size: u64,
     /// The digest that its bytes are compared with when they are sent; `None` if it was checked when it was stored.
@@ -176,7 +180,7 @@ pub(super) enum ContentReader {
     Memory(Cursor<Bytes>),
 }
 
-impl Content {
+impl OpenContent {
     /// A whole file of `size` bytes, positioned at its beginning.
     pub(super) fn of_file(file: File, size: u64) -> Self {
         Self { reader: ContentReader::File(file), size, unchecked: None }

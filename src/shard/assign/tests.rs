@@ -1,4 +1,4 @@
-//! Every image belongs to one shard, whatever the list and the machines; what is divided, and how evenly.
+//! Every image belongs to one shard, for any list and any number of machines; what is divided, and how evenly.
 
 use proptest::prelude::*;
 
@@ -70,7 +70,7 @@ proptest! {
         prop_assert!(assigned.shards.iter().all(|shard| *shard < count));
         let shuffled = given.assign_in_order(&order, count);
         let found: Vec<u32> = order.iter().map(|position| assigned.shards[*position]).collect();
-        // Images with one destination and different contents are one unit, whatever their order.
+        // Images with one destination and different contents are one unit, in any order.
         prop_assert_eq!(&shuffled.shards, &found);
         prop_assert_eq!(shuffled.repeated, assigned.repeated);
         for (one, first) in given.sources.iter().zip(&assigned.shards) {

@@ -149,7 +149,7 @@ fn certificate(pem: &str) -> Result<DerCertificate, Reason> {
     DerCertificate::from_pem(pem).map_err(|_| unreadable("its certificate is not PEM"))
 }
 
-/// A certificate beside a key: cosign compares its dates with the clock if nothing else says when it signed.
+/// A certificate in addition to a key: cosign compares its dates with the clock if nothing else says when it signed.
 fn is_valid_now(certificate: &DerCertificate) -> Result<(), Reason> {
     let info = parse_certificate_info(certificate).map_err(|error| unreadable(&error.to_string()))?;
     let now = std::time::SystemTime::now();

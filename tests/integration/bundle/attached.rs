@@ -1,4 +1,4 @@
-//! What is attached to images travels in their bundle: referrers, referrers of referrers, and cosign's tags.
+//! Attachments travel in the bundle of their images: referrers, referrers of referrers, and cosign's tags.
 
 use std::{fs, path::PathBuf, process::Command};
 

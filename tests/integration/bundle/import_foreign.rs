@@ -64,7 +64,7 @@ fn as_crane(image: &SampleImage, folder: &Path) {
     change_index(folder, |index| drop(index["manifests"][0].as_object_mut().unwrap().remove("annotations")));
 }
 
-/// What `oras cp --to-oci-layout` writes: children are listed beside their index, without a name.
+/// What `oras cp --to-oci-layout` writes: children are listed after their index, without a name.
 fn as_oras(image: &SampleImage, folder: &Path) {
     image.write_oci_layout(folder);
     let children: Vec<Value> = image.manifests[..image.manifests.len() - 1]

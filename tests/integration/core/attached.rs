@@ -1,17 +1,16 @@
-//! What is attached to images: it comes after its subject and before the tag, once, and only what is wanted.
+//! Attachments of images: each comes after its subject and before the tag, once, and only if it is wanted.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
-use bytes::Bytes;
 use proptest::{collection::vec, prelude::*, sample::Index};
-use serde_json::{Value, json};
+use serde_json::json;
 use thoras_mirror::{
     event::Silent,
     graph::{AttachedCounts, ReferrerSelection, Referrers},
-    oci::{Digest, Repository, media_type::OCI_MANIFEST},
+    oci::{Digest, Repository},
     outcome::{ImageOutcome, Mirrored, Status},
     pipeline::{self, Expectation, Level, Options},
     problem::Side,
@@ -19,8 +18,10 @@ use thoras_mirror::{
 
 use super::{
     cases,
-    generate::{Format, ImageSpec, Listed, Node, Spec, world},
-    mirror, mirror_all, mirror_with_warnings, options, run, verify,
+    generate::{Spec, world},
+    mirror, mirror_all, mirror_with_warnings, options,
+    referrers::{BUNDLE, SUFFIXES, attach_to, store, tag_of, tag_to, two_tags},
+    run, verify,
     world::World,
 };
 use crate::support::memory_registry::{Act, Answer, Contents, faults::Death};
@@ -37,60 +38,7 @@ fn attach() -> impl Strategy<Value = Attach> {
     (any::<Index>(), any::<Index>(), 0_u8..5).prop_map(|(image, subject, how)| Attach { image, subject, how })
 }
 
-pub(super) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
-const SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
-
-pub(super) fn tag_of(subject: &Digest, suffix: &str) -> String {
-    format!("{}.{suffix}", subject.as_str().replace(':', "-"))
-}
-
-fn descriptor(media_type: &str, bytes: &[u8], more: &Value) -> Value {
-    let mut descriptor =
-        json!({ "mediaType": media_type, "digest": Digest::sha256(bytes).as_str(), "size": bytes.len() });
-    descriptor.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
-    descriptor
-}
-
-/// Stores a manifest with a config and one layer for each entry. Returns its digest.
-fn store(contents: &mut Contents, entries: &[&str], more: &Value) -> Digest {
-    let config = Bytes::from_static(b"{}");
-    let mut layers = Vec::new();
-    for entry in entries {
-        let bytes = Bytes::from((*entry).to_owned());
-        let signature = json!({ "annotations": { "signature": entry } });
-        layers.push(descriptor("application/vnd.dev.cosign.simplesigning.v1+json", &bytes, &signature));
-        contents.blobs.insert(Digest::sha256(&bytes), bytes);
-    }
-    let empty = descriptor("application/vnd.oci.empty.v1+json", &config, &Value::Null);
-    contents.blobs.insert(Digest::sha256(&config), config);
-    let mut document =
-        json!({ "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": empty, "layers": layers });
-    document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let bytes = Bytes::from(document.to_string());
-    let digest = Digest::sha256(&bytes);
-    contents.manifests.insert(digest.clone(), (Some(OCI_MANIFEST.to_owned()), bytes));
-    digest
-}
-
-/// Attaches a manifest to another one by its subject.
-pub(super) fn attach_to(
-    contents: &mut Contents,
-    subject: &Digest,
-    artifact_type: &str,
-    entry: &str,
-) -> Digest {
-    let subject = json!({ "mediaType": OCI_MANIFEST, "digest": subject.as_str(), "size": 1 });
-    store(contents, &[entry], &json!({ "artifactType": artifact_type, "subject": subject }))
-}
-
-/// Attaches a manifest with these entries in cosign's older format.
-pub(super) fn tag_to(contents: &mut Contents, subject: &Digest, suffix: &str, entries: &[&str]) -> Digest {
-    let digest = store(contents, entries, &json!({}));
-    contents.tags.insert(tag_of(subject, suffix), digest.clone());
-    digest
-}
-
-/// Attaches manifests to those of the images, and to those that are attached already.
+/// Attaches manifests to those of the images, and to earlier attachments.
 fn attach_all(world: &World, attached: &[Attach]) {
     let mut by_repository: BTreeMap<Repository, Vec<Digest>> = BTreeMap::new();
     for (number, Attach { image, subject, how }) in attached.iter().enumerate() {
@@ -133,7 +81,7 @@ fn reachable(contents: &Contents, mut queue: Vec<Digest>) -> BTreeSet<(Digest, O
     found
 }
 
-/// Asserts that every tag of an image names it with everything that is attached to it, byte for byte.
+/// Asserts that every tag of an image names it with all its attachments, byte for byte.
 fn assert_attached_below_tags(world: &World) {
     for (position, image) in world.images.iter().enumerate() {
         let contents = world.destination.edit(&image.mapping.repository, |contents| contents.clone());
@@ -215,40 +163,6 @@ proptest! {
     }
 }
 
-/// Two tags of one index of two platforms, in one repository. Nothing is attached.
-pub(super) fn two_tags() -> World {
-    let image = |config| Node::Image {
-        config,
-        layers: vec![2, 6],
-        listed: Listed::Platform,
-        format: Format::Oci,
-        sha512: false,
-    };
-    let nodes = vec![image(0), image(1), Node::Index { children: vec![0, 1], format: Format::Oci }];
-    let images = (0..2).map(|_| ImageSpec { root: 2, from: 0, to: 0, pinned: false }).collect();
-    World::new(Spec {
-        nodes,
-        images,
-        presets: Vec::new(),
-        same_registry: false,
-        mounts: true,
-        jobs: 3,
-        seed: 9,
-    })
-}
-
-impl World {
-    pub(super) fn at_source<T>(&self, edit: impl FnOnce(&mut Contents, &Digest) -> T) -> T {
-        let image = &self.images[0];
-        self.source.edit(image.mapping.source.repository(), |contents| edit(contents, &image.root))
-    }
-
-    pub(super) fn at_destination<T>(&self, edit: impl FnOnce(&mut Contents, &Digest) -> T) -> T {
-        let image = &self.images[0];
-        self.destination.edit(&image.mapping.repository, |contents| edit(contents, &image.root))
-    }
-}
-
 fn puts(world: &World, what: &str) -> usize {
     let history = world.destination.history();
     history.of(Side::Destination, Act::PutManifest).filter(|put| put.what == what).count()
@@ -311,7 +225,7 @@ fn a_tagged_attachment_with_a_signature_of_its_own_comes_by_digest_first() {
     let stored = world.destination.history().stored();
     let at = |what: &str| stored.iter().position(|stored| stored == what).unwrap();
     assert!(at(&older) < at(&of_older) && at(&of_older) < at(&tag) && at(&tag) < at("t0"), "{stored:?}");
-    assert_eq!(puts(&world, &plain), 0, "nothing is attached to it: its tag is enough");
+    assert_eq!(puts(&world, &plain), 0, "it has no attachments: its tag is enough");
     assert_idle(&world);
 }
 

@@ -7,8 +7,10 @@ use thoras_mirror::{
 };
 
 use super::{
-    attached::{BUNDLE, assert_idle, attach_to, tag_to, two_tags, verify_recorded},
-    mirror, mirror_all, mirror_with_warnings, options, run,
+    attached::{assert_idle, verify_recorded},
+    mirror, mirror_all, mirror_with_warnings, options,
+    referrers::{BUNDLE, attach_to, tag_to, two_tags},
+    run,
 };
 use crate::support::memory_registry::{
     Act,

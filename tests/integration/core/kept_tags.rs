@@ -8,8 +8,10 @@ use thoras_mirror::{
 };
 
 use super::{
-    attached::{assert_idle, tag_of, tag_to, two_tags, verify_recorded},
-    mirror, mirror_all, options, run,
+    attached::{assert_idle, verify_recorded},
+    mirror, mirror_all, options,
+    referrers::{tag_of, tag_to, two_tags},
+    run,
     world::World,
 };
 use crate::support::memory_registry::Act;

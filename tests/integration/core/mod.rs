@@ -14,6 +14,7 @@ mod kept_tags;
 mod movement;
 mod planned_requests;
 mod planner;
+mod referrers;
 mod roots;
 mod survey;
 mod window;

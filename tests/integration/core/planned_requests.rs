@@ -13,9 +13,10 @@ use thoras_mirror::{
 };
 
 use super::{
-    attached::{BUNDLE, attach_to, tag_to},
     generate::{Format, ImageSpec, Listed, Node, Spec},
-    mirror, mirror_all, options, run,
+    mirror, mirror_all, options,
+    referrers::{BUNDLE, attach_to, tag_to},
+    run,
     world::World,
 };
 use crate::support::memory_registry::Act;

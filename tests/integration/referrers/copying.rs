@@ -125,8 +125,8 @@ async fn a_registry_without_the_api_gets_everything_and_a_later_signature() {
     copy_and_verify(&server.address, destination.address()).await;
 }
 
-/// The index of referrers and the `.sig` tag name what is attached to the image. They change with it: only the image's own
-/// tag must not move.
+/// The index of referrers and the `.sig` tag name the attachments of the image. They change with those: only the image's
+/// own tag must not move.
 #[tokio::test]
 async fn no_overwrite_adds_to_the_tags_of_what_is_attached_and_moves_no_image() {
     let (source, destination) = tokio::join!(Registry::start(), Registry::start());

@@ -28,7 +28,7 @@ const RECORD: u64 = 2;
 /// By how much the peak differs from run to run, in KiB.
 const NOISE: u64 = 2 * 1024;
 
-/// Lists these in pages; nothing is attached to them.
+/// Lists these in pages; they have no referrers.
 fn list(source: &Scripted, subject: &Digest, manifests: &[RawManifest]) {
     let entries: Vec<Value> = manifests.iter().map(entry).collect();
     let path = format!("/v2/{NAME}/referrers/{subject}");

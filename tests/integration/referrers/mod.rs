@@ -1,4 +1,4 @@
-//! What is attached to manifests in registries: the endpoint alone, through its traits.
+//! Referrers in registries: the endpoint alone, through its traits.
 
 mod copying;
 mod cost;

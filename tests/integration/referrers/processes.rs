@@ -162,7 +162,7 @@ async fn what_oras_attaches_at_the_same_time_undoes_no_referrer() {
     assert!(lost < kept.len(), "the entry of oras was lost in all {lost} runs");
 }
 
-/// Kills a sync at a random moment. If the tag is there, so is everything that is attached to the image.
+/// Kills a sync at a random moment. If the tag is there, so are all attachments of the image.
 /// Returns whether the kill came before the tag.
 async fn kill_at_seed(source: &Scripted, destination: &Address, seed: usize) -> bool {
     let (image, name) = (image(seed), format!("kill-{seed}"));

@@ -4,7 +4,7 @@
 //!   than about 20 MB; goharbor/harbor#23016: 400 `CONTENT_LENGTH_INVALID` for a chunk without a length.
 //! - Azure/azure-sdk-for-js#25448: an interrupted upload is lost (404 `BLOB_UPLOAD_INVALID`).
 //! - Azure/azure-sdk-for-net#22827: the answer about a locked tag.
-//! - Blobs are in Azure's storage, which refuses a request that has an `Authorization` beside its signature.
+//! - Blobs are in Azure's storage, which refuses a request that has an `Authorization` in addition to its signature.
 
 use super::{
     flows::{World, ends},

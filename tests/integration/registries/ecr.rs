@@ -4,7 +4,7 @@
 //! - aws/containers-roadmap#2860: only blobs that a manifest references are mounted.
 //! - aws/containers-roadmap#2380: an immutable tag is refused even for the same digest. The text is from
 //!   osscontainertools/kaniko#204.
-//! - Blobs are in S3, which refuses a request that has an `Authorization` beside its signature.
+//! - Blobs are in S3, which refuses a request that has an `Authorization` in addition to its signature.
 
 use super::{
     flows::{World, a_missing_repository_is_named, ends},

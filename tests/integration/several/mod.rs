@@ -89,7 +89,7 @@ async fn assert_mirrored(images: &[SampleImage; 2], address: &crate::support::Ad
     client::assert_present(&images[1], address, &format!("{path}/web")).await;
 }
 
-/// `thoras-mirror verify MORE…` beside the lock of a run.
+/// `thoras-mirror verify MORE…` in the folder of a run's lock.
 fn verify(folder: &Path, more: &[&str]) -> Mirror {
     Mirror::new(["verify"]).in_folder(folder).arguments(more.iter().copied())
 }

@@ -137,7 +137,7 @@ impl Address {
     fn http_client_builder(&self) -> reqwest::ClientBuilder {
         let authorities = self.authority.iter().map(|file| std::fs::read(file).unwrap());
         let certificates = authorities.map(|pem| reqwest::Certificate::from_pem(&pem).unwrap());
-        // A certificate that signs itself: the HTTP library accepts it from nobody.
+        // A certificate that signs itself: the HTTP library never accepts one.
         let read = |file: &PathBuf| std::fs::read(file).ok();
         let is_own = |file: &PathBuf| read(file) == read(&file.with_file_name("server.pem"));
         reqwest::Client::builder()

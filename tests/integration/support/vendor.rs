@@ -64,12 +64,12 @@ impl Vendor {
         format!("{}/{repository}:{}", self.prefix(), image.tag)
     }
 
-    /// A file or folder beside the chart.
+    /// A file or folder next to the chart.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// `thoras-mirror bundle export` of the chart to a file beside it, whose path is returned.
+    /// `thoras-mirror bundle export` of the chart to a file in the same folder, whose path is returned.
     pub async fn export(&self, name: &str, more: &[&str]) -> PathBuf {
         let file = self.path(name);
         let run = Mirror::new(["bundle", "export", "--chart"]).arg(self.chart()).arg("-o").arg(&file);

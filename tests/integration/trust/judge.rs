@@ -192,7 +192,7 @@ impl Court {
         Some(answer.error_for_status().unwrap().bytes().await.unwrap())
     }
 
-    /// Everything that is attached to an image.
+    /// All attachments of an image.
     pub(super) async fn attached(&self, repository: &str, image: &Digest) -> Vec<Attached> {
         let mut attached = Vec::new();
         let referrers = self.get(repository, &format!("referrers/{image}")).await.unwrap();

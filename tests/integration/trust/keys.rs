@@ -153,7 +153,7 @@ async fn flaws_are_found_without_a_log() {
         court.judge(&repository, &repository, &image, &key, expected).await;
     }
 
-    // As in cosign 3, a tag does not count beside a bundle.
+    // As in cosign 3, a tag does not count if there is a bundle.
     let image = court.push("both").await;
     court.attach_bundle("both", &image, &bundle_without_log(&stranger, &image)).await;
     court.attach_signature_tag("both", &image, &[simple_signing_without_log(&signer, &image)]).await;

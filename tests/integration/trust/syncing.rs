@@ -101,7 +101,7 @@ async fn a_registry_without_the_referrers_api_is_read_as_well() {
     }
 }
 
-/// The index of the fallback says what is attached: the verification and the copy share one answer.
+/// The fallback index lists the referrers: the verification and the copy share one answer.
 #[tokio::test]
 async fn a_root_is_asked_once_what_is_attached_to_it() {
     let (source, destination) = tokio::join!(Registry::start(), Registry::start());

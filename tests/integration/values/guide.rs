@@ -1,4 +1,4 @@
-//! What the vendor's install guide asks for beside the registry: workers, storage and the pull secret.
+//! What the vendor's install guide asks for besides the registry: workers, storage and the pull secret.
 
 use super::*;
 

@@ -104,10 +104,10 @@ fn items(document: &Value) -> Vec<&Value> {
     }
 }
 
-type Content = Result<String, String>;
+type SecretContent = Result<String, String>;
 
 /// The first known key of a Secret and its decoded text. `stringData` takes precedence over `data`, as in Kubernetes.
-fn secret_content(object: &Value) -> Option<(&'static str, Content)> {
+fn secret_content(object: &Value) -> Option<(&'static str, SecretContent)> {
     if object.get("kind").and_then(Value::as_str) != Some("Secret") {
         return None;
     }
@@ -119,7 +119,7 @@ fn secret_content(object: &Value) -> Option<(&'static str, Content)> {
     })
 }
 
-fn decode(key: &str, encoded: &str) -> Content {
+fn decode(key: &str, encoded: &str) -> SecretContent {
     let compact: String = encoded.split_ascii_whitespace().collect();
     let bytes = BASE64.decode(compact).map_err(|_| format!("data[\"{key}\"] is not base64"))?;
     String::from_utf8(bytes).map_err(|_| format!("data[\"{key}\"] is not text"))

@@ -27,11 +27,11 @@ pub struct DockerConfig {
 
 struct Entry {
     key: ConfigKey,
-    content: Content,
+    content: EntryContent,
 }
 
 /// In order of precedence among entries whose keys fit equally well.
-enum Content {
+enum EntryContent {
     /// `credHelpers`: the helper's short name.
     Helper(String),
     /// `auths`: the entry without its empty fields.
@@ -40,7 +40,7 @@ enum Content {
     Placeholder,
 }
 
-impl Content {
+impl EntryContent {
     const fn rank(&self) -> u8 {
         match self {
             Self::Helper(_) => 0,
@@ -67,13 +67,13 @@ impl DockerConfig {
         for (key, helper) in object("credHelpers")?.into_iter().flatten() {
             let name = helper.as_str().ok_or_else(|| refused("a value in `credHelpers` is not a string"))?;
             if let (Some(key), false) = (ConfigKey::parse(key), name.is_empty()) {
-                entries.push(Entry { key, content: Content::Helper(name.to_owned()) });
+                entries.push(Entry { key, content: EntryContent::Helper(name.to_owned()) });
             }
         }
         for (key, entry) in object("auths")?.into_iter().flatten() {
             let content = match entry {
                 Value::Object(entry) => content_of(entry),
-                Value::Null => Content::Placeholder,
+                Value::Null => EntryContent::Placeholder,
                 _ => return Err(refused("a value in `auths` is not an object")),
             };
             if let Some(key) = ConfigKey::parse(key) {
@@ -98,9 +98,9 @@ impl DockerConfig {
     ) -> Result<Option<FoundCredential>, CredentialError> {
         for entry in self.fitting(registry, repository) {
             let found = match &entry.content {
-                Content::Helper(name) => self.ask(helpers, name, entry.key.server()).await?,
-                Content::Auth(fields) => Some(self.decode(&entry.key, fields)?),
-                Content::Placeholder => match &self.store {
+                EntryContent::Helper(name) => self.ask(helpers, name, entry.key.server()).await?,
+                EntryContent::Auth(fields) => Some(self.decode(&entry.key, fields)?),
+                EntryContent::Placeholder => match &self.store {
                     Some(store) => self.ask(helpers, store, entry.key.server()).await?,
                     None => None,
                 },
@@ -171,7 +171,7 @@ impl DockerConfig {
 
 /// Drops empty fields. `auth` takes precedence over `username` and `password`, as in Docker, Podman and the kubelet;
 /// the crate would reject an entry where they differ.
-fn content_of(entry: &Map<String, Value>) -> Content {
+fn content_of(entry: &Map<String, Value>) -> EntryContent {
     let is_empty =
         |value: &Value| value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
     let has = |name: &str| entry.get(name).is_some_and(|value| !is_empty(value));
@@ -191,7 +191,7 @@ fn content_of(entry: &Map<String, Value>) -> Content {
     }
     // `docker logout` and hand-written files leave a user without a password, which is not a credential.
     let usable = has("auth") || has("identitytoken") || (has("username") && has("password"));
-    if usable { Content::Auth(fields) } else { Content::Placeholder }
+    if usable { EntryContent::Auth(fields) } else { EntryContent::Placeholder }
 }
 
 /// Our own message: the crate's may repeat its input.
@@ -388,7 +388,7 @@ mod tests {
             let value = json!({ "auths": { key: { "auth": auth, "identitytoken": token } } });
             let config = DockerConfig::from_value(&value, "f").unwrap();
             for entry in &config.entries {
-                if let Content::Auth(fields) = &entry.content {
+                if let EntryContent::Auth(fields) = &entry.content {
                     let _ = config.decode(&entry.key, fields);
                 }
             }

@@ -4,8 +4,8 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use super::{
     super::{
-        error::{RegistryError, answers_as_web_page},
-        refusal::Refusal,
+        error::RegistryError,
+        refusal::{Refusal, answers_as_web_page},
     },
     credential::{CredentialError, Provenance},
     origin::Origin,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     endpoint::{Location, Operation},
-    error::Kind,
+    error::{Fault, Kind},
     oci::Repository,
     problem::Side,
     vendor,
@@ -202,6 +202,19 @@ impl AuthError {
             Self::TokenServer { refusal, .. } if refusal.status >= 500 => Kind::Image,
             Self::Unreachable { .. } | Self::WebPage { .. } | Self::Answer { .. } => Kind::Image,
             _ => Kind::Authentication,
+        }
+    }
+
+    /// What went wrong, without the repository and the words of the server.
+    pub(in super::super) fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Denied(denial) => Some(Fault::Denied {
+                by: denial.by.clone(),
+                action: denial.action.clone(),
+                credential: denial.provenance.as_ref().map(ToString::to_string),
+            }),
+            Self::TokenServer { url, refusal, .. } => Some(refusal.fault(Some(url))),
+            _ => None,
         }
     }
 

@@ -11,11 +11,7 @@ use serde_json::Value;
 
 use super::{
     super::{
-        answer, client_error,
-        error::{RegistryError, host_and_port},
-        host_state::HostState,
-        refusal::Refusal,
-        retry::Attempts,
+        answer, client_error, error::RegistryError, host_state::HostState, refusal::Refusal, retry::Attempts,
     },
     error::AuthError,
     origin::{Origin, redacted},
@@ -50,7 +46,7 @@ pub(super) struct Answer {
 pub(super) async fn send(client: &Client, host: &HostState, request: Request) -> Result<Answer, AuthError> {
     let url = request.url().clone();
     let failed = |error: RegistryError| {
-        let host = Origin::of(&url).map_or_else(|_| redacted(&url), |origin| host_and_port(&origin));
+        let host = Origin::of(&url).map_or_else(|_| redacted(&url), |origin| origin.host_and_port());
         match error {
             // An earlier request got this answer; it holds for all of them.
             RegistryError::Refused(refusal) => {

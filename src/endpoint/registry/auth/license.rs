@@ -23,12 +23,12 @@ pub(super) const MAX_LICENSE_SIZE: usize = 64 * 1024;
 #[derive(Debug, Clone)]
 pub struct License {
     password: SecretString,
-    scope: Scope,
+    scope: LicenseScope,
 }
 
 /// `HOST[:PORT][/PATH]`: the repositories for which the license may be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Scope {
+struct LicenseScope {
     registry: String,
     path: Option<String>,
     /// The user named these repositories, so plain http is allowed if the user asked for it.
@@ -55,7 +55,7 @@ impl License {
         } else {
             unwrap_lines(text).map_err(refused)?
         };
-        let scope = Scope::vendor();
+        let scope = LicenseScope::vendor();
         Ok(Self { password: SecretString::from(password), scope })
     }
 
@@ -64,7 +64,7 @@ impl License {
         let root = place.parse::<Root>()?;
         let full = root.to_string();
         let path = full.split_once('/').map(|(_, path)| path.to_owned());
-        let scope = Scope { registry: root.registry().to_owned(), path, named: true };
+        let scope = LicenseScope { registry: root.registry().to_owned(), path, named: true };
         Ok(Self { scope, ..self })
     }
 
@@ -74,7 +74,7 @@ impl License {
         self.scope.covers(registry, repository)
     }
 
-    /// Whether the license is for this repository, whatever the scheme.
+    /// Whether the license is for this repository, regardless of the scheme.
     #[must_use]
     pub(crate) fn is_for(&self, repository: &Repository) -> bool {
         let at = |scheme| Origin::of_registry(repository.registry(), scheme);
@@ -101,9 +101,9 @@ impl License {
     #[must_use]
     pub(crate) fn pull_secret_key(&self) -> String {
         match &self.scope {
-            Scope { named: false, .. } => vendor::IMAGE_PREFIX.to_owned(),
-            Scope { registry, path: Some(path), .. } => format!("{registry}/{path}"),
-            Scope { registry, path: None, .. } => registry.clone(),
+            LicenseScope { named: false, .. } => vendor::IMAGE_PREFIX.to_owned(),
+            LicenseScope { registry, path: Some(path), .. } => format!("{registry}/{path}"),
+            LicenseScope { registry, path: None, .. } => registry.clone(),
         }
     }
 
@@ -114,7 +114,7 @@ impl License {
     }
 }
 
-impl Scope {
+impl LicenseScope {
     fn vendor() -> Self {
         let (registry, path) = vendor::LICENSE_SCOPE.split_once('/').unwrap_or((vendor::LICENSE_SCOPE, ""));
         Self { registry: registry.to_owned(), path: Some(path.to_owned()), named: false }

@@ -161,6 +161,14 @@ fn reach_of_v6(address: Ipv6Addr) -> Reach {
     }
 }
 
+impl Origin {
+    /// `HOST[:PORT]`, as people write it.
+    pub(in super::super) fn host_and_port(&self) -> String {
+        let text = self.to_string();
+        text.split_once("://").map_or(text.clone(), |(_, rest)| rest.to_owned())
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}://{}", self.scheme.as_str(), self.host)?;

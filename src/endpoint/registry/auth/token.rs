@@ -14,7 +14,7 @@ use serde_json::Value;
 use url::{Url, form_urlencoded};
 
 use super::{
-    super::{answer, error, host_state::HostState, refusal::Refusal},
+    super::{answer, host_state::HostState, refusal::Refusal},
     credential::{Credential, FoundCredential},
     error::{AuthError, Denial},
     exchange::{Answer, message, refusal, send},
@@ -29,7 +29,7 @@ use crate::{
 /// say 0, every request would need a new token.
 const MIN_LIFETIME: u64 = 60;
 
-/// The longest lifetime in seconds, whatever the server says.
+/// The longest lifetime in seconds, even if the server says more.
 const MAX_LIFETIME: u64 = 24 * 60 * 60;
 
 /// The `client_id` of the POST form, which is a required parameter.
@@ -182,7 +182,7 @@ impl TokenRequest<'_> {
 }
 
 fn host_and_port(url: &Url) -> String {
-    Origin::of(url).map_or_else(|_| redacted(url), |origin| error::host_and_port(&origin))
+    Origin::of(url).map_or_else(|_| redacted(url), |origin| origin.host_and_port())
 }
 
 fn read_token(answer: &Answer, asked_at: Instant) -> Result<Token, &'static str> {

@@ -18,9 +18,9 @@ pub struct TrustError(String);
 
 /// The registries that a setting applies to: one, or all.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scope(Option<Origin>);
+pub struct SettingScope(Option<Origin>);
 
-impl Scope {
+impl SettingScope {
     /// For every registry.
     pub const EVERY: Self = Self(None);
 
@@ -60,14 +60,14 @@ struct OwnIdentity {
 /// Additional certificate authorities, client certificates, and registries without verification.
 #[derive(Clone, Default)]
 pub struct Trust {
-    authorities: Vec<(Scope, Vec<CertificateDer<'static>>)>,
-    identities: Vec<(Scope, OwnIdentity)>,
+    authorities: Vec<(SettingScope, Vec<CertificateDer<'static>>)>,
+    identities: Vec<(SettingScope, OwnIdentity)>,
     unverified: BTreeSet<Origin>,
 }
 
 impl Trust {
     /// Trusts the authorities in a PEM file in addition to the system's, and servers whose own certificate is in it.
-    pub fn add_authorities(&mut self, scope: Scope, pem: &[u8]) -> Result<(), TrustError> {
+    pub fn add_authorities(&mut self, scope: SettingScope, pem: &[u8]) -> Result<(), TrustError> {
         let certificates = Certificate::from_pem_bundle(pem).unwrap_or_default();
         if certificates.is_empty() {
             return Err(TrustError("it contains no certificate in PEM form".to_owned()));
@@ -83,7 +83,7 @@ impl Trust {
 
     /// Presents a client certificate to servers that request one. `pem` holds the certificate, its chain and its
     /// private key.
-    pub fn add_identity(&mut self, scope: Scope, pem: &[u8]) -> Result<(), TrustError> {
+    pub fn add_identity(&mut self, scope: SettingScope, pem: &[u8]) -> Result<(), TrustError> {
         let labels = labels(pem);
         let refused = |reason: &str| Err(TrustError(reason.to_owned()));
         if !labels.iter().any(|label| label == "CERTIFICATE") {
@@ -163,7 +163,7 @@ impl Trust {
 
     /// The client certificate for an origin: one for this origin alone takes precedence over one for all registries.
     fn identity(&self, origin: &Origin, role: HostRole) -> Option<&OwnIdentity> {
-        let common = |scope: &Scope| role == HostRole::Registry && *scope == Scope::EVERY;
+        let common = |scope: &SettingScope| role == HostRole::Registry && *scope == SettingScope::EVERY;
         let own = self.identities.iter().find(|(scope, _)| scope.is_about(origin));
         let own = own.filter(|_| role != HostRole::Unknown);
         own.or_else(|| self.identities.iter().find(|(scope, _)| common(scope))).map(|(_, identity)| identity)
@@ -221,7 +221,7 @@ mod tests {
     }
 
     fn identity(pem: &str) -> Result<(), String> {
-        Trust::default().add_identity(Scope::EVERY, pem.as_bytes()).map_err(|error| error.to_string())
+        Trust::default().add_identity(SettingScope::EVERY, pem.as_bytes()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn an_authority_must_be_a_certificate() {
-        let add = |pem: &str| Trust::default().add_authorities(Scope::EVERY, pem.as_bytes());
+        let add = |pem: &str| Trust::default().add_authorities(SettingScope::EVERY, pem.as_bytes());
         let (certificate, key) = pair();
         assert_eq!(add(&certificate.repeat(2)), Ok(()));
         for text in
@@ -255,10 +255,10 @@ mod tests {
     fn a_setting_for_one_registry_does_not_affect_others() {
         let (certificate, key) = pair();
         let mut trust = Trust::default();
-        trust.add_authorities(Scope::EVERY, certificate.as_bytes()).unwrap();
+        trust.add_authorities(SettingScope::EVERY, certificate.as_bytes()).unwrap();
         assert!(!trust.is_particular(&origin("a.example")), "what all share needs no connections of its own");
         trust
-            .add_identity(Scope::only(origin("a.example")), format!("{certificate}{key}").as_bytes())
+            .add_identity(SettingScope::only(origin("a.example")), format!("{certificate}{key}").as_bytes())
             .unwrap();
         trust.accept_any(origin("b.example:8443"));
         for (registry, particular, any) in [
@@ -276,7 +276,7 @@ mod tests {
     fn debug_shows_no_key() {
         let (certificate, key) = pair();
         let mut trust = Trust::default();
-        trust.add_identity(Scope::EVERY, format!("{certificate}{key}").as_bytes()).unwrap();
+        trust.add_identity(SettingScope::EVERY, format!("{certificate}{key}").as_bytes()).unwrap();
         assert_eq!(format!("{trust:?}"), "Trust { authorities: 0, identities: 1, unverified: {} }");
     }
 }

@@ -10,10 +10,10 @@ use super::{
         error::RegistryError,
         host::{Call, Host},
         manifests::{Answered, Page, Pages},
+        referrers_support::Subject,
         retry::Attempts,
     },
     list::AttachmentList,
-    support::Subject,
 };
 use crate::{
     endpoint::{Error, Operation, retry::attempts},

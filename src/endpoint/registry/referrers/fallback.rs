@@ -11,14 +11,14 @@ use std::{
 
 use super::{
     super::{host::Host, manifests, retry::Attempts},
-    index::Entry,
+    index::{Entry, is_index_of},
     index_writer::IndexWriter,
     list::AttachmentList,
     tags::RepositoryTags,
 };
 use crate::{
     endpoint::{Error, Operation, lock},
-    oci::{Attachment, Digest, RawManifest, Repository, attachment::fallback_tag, media_type::OCI_INDEX},
+    oci::{Attachment, Digest, Repository, attachment::fallback_tag},
 };
 
 /// The referrers in the fallback index of a manifest. None if the tag points to anything else: GitLab resolves it to the
@@ -43,11 +43,6 @@ pub(super) async fn list(
         _ => (),
     }
     Ok(found.into_attachments())
-}
-
-/// Whether a tag points to an index of referrers of this manifest, and not to the manifest.
-pub(super) fn is_index_of(found: &RawManifest, subject: &Digest) -> bool {
-    found.media_type().as_str() == OCI_INDEX && found.digest() != subject
 }
 
 /// The indexes that this process writes, by repository and subject.

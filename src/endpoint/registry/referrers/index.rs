@@ -12,6 +12,11 @@ use crate::oci::{
     Digest, ManifestError, RawManifest, json_problem::json_problem, media_type::OCI_INDEX, referrer::Referrer,
 };
 
+/// Whether a tag points to an index of referrers of this manifest, and not to the manifest.
+pub(super) fn is_index_of(found: &RawManifest, subject: &Digest) -> bool {
+    found.media_type().as_str() == OCI_INDEX && found.digest() != subject
+}
+
 /// The entry of a referrer in the index of its subject.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {

@@ -25,12 +25,11 @@ use super::{
         error::RegistryError,
         host::Host,
         manifests::{self, PutResult},
+        referrers_problem::ReferrersProblem,
         retry::Attempts,
     },
-    fallback::is_index_of,
-    index::{self, Entry},
+    index::{self, Entry, is_index_of},
     list::AttachmentList,
-    problem::ReferrersProblem,
 };
 use crate::{
     endpoint::{Cause, Error, Meaning, Operation, retry::Pause},

@@ -7,9 +7,11 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 
-use super::problem::ReferrersProblem;
 use crate::{
-    endpoint::{Cause, registry::RegistryError},
+    endpoint::{
+        Cause,
+        registry::{RegistryError, referrers_problem::ReferrersProblem},
+    },
     oci::{Attachment, Descriptor, Digest, Link, ManifestError, MediaType, json_problem::json_problem},
 };
 
@@ -39,7 +41,7 @@ pub(super) struct AttachmentList {
 }
 
 impl AttachmentList {
-    /// Adds the entries of a page. An invalid entry is an error: it is attached, but it cannot be read.
+    /// Adds the entries of a page. An invalid entry is an error: it is a referrer that cannot be read.
     pub(super) fn add(&mut self, page: &[u8]) -> Result<(), Cause> {
         let page: Page =
             serde_json::from_slice(page).map_err(|error| ManifestError::Unreadable(json_problem(&error)))?;

@@ -14,16 +14,12 @@ mod fallback;
 mod index;
 mod index_writer;
 mod list;
-mod problem;
-mod support;
 mod tags;
 
 use futures::future::{join, try_join};
 
-pub use self::problem::ReferrersProblem;
-use self::{fallback::FallbackIndexes, index::Entry, support::Subject, tags::AttachmentTags};
-pub(super) use self::{problem::immutable_tag_remedy, support::ReferrersSupport};
-use super::{host::Host, manifests::PutResult};
+use self::{fallback::FallbackIndexes, index::Entry, tags::AttachmentTags};
+use super::{host::Host, manifests::PutResult, referrers_support::Subject};
 use crate::{
     endpoint::Error,
     oci::{Attachment, Digest, RawManifest, Repository, Target},
@@ -37,7 +33,7 @@ pub(super) struct Attachments {
 }
 
 impl Attachments {
-    /// What is attached to a manifest. The entries are as the registry lists them: the reader of a manifest checks that
+    /// The attachments of a manifest. The entries are as the registry lists them: the reader of a manifest checks that
     /// its subject is this one, and that it is not too large.
     pub(super) async fn of(
         &self,

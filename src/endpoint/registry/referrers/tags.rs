@@ -68,7 +68,7 @@ impl RepositoryTags {
         listed.is_none_or(|tags| tags.contains(tag)) || lock(&self.written).contains(tag)
     }
 
-    /// What is attached to a manifest by tag.
+    /// The attachments of a manifest by tag.
     pub(super) async fn attached(
         &self,
         host: &Host,

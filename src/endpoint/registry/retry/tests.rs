@@ -1,5 +1,8 @@
 use super::*;
-use crate::endpoint::registry::error::{CertificateProblem, ConnectionProblem};
+use crate::endpoint::registry::{
+    answer::parse_retry_after,
+    connection_problem::{CertificateProblem, ConnectionProblem},
+};
 
 fn refused(status: u16, code: Option<&str>) -> RegistryError {
     let code = code.map(str::to_owned);
@@ -59,9 +62,9 @@ fn the_retry_table() {
 
 #[test]
 fn retry_after_is_honored_in_both_forms_up_to_five_minutes() {
-    assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
-    assert_eq!(retry_after("soon"), None);
-    let past = retry_after("Sun, 06 Nov 1994 08:49:37 GMT");
+    assert_eq!(parse_retry_after(" 7 "), Some(Duration::from_secs(7)));
+    assert_eq!(parse_retry_after("soon"), None);
+    let past = parse_retry_after("Sun, 06 Nov 1994 08:49:37 GMT");
     assert_eq!(past, Some(Duration::ZERO));
     let asked = |seconds| {
         let retry_after = Some(Duration::from_secs(seconds));

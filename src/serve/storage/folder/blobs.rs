@@ -7,7 +7,7 @@ use crate::{
     oci::Digest,
     serve::{
         names::{RepositoryName, UploadId},
-        storage::Content,
+        storage::OpenContent,
     },
 };
 
@@ -29,7 +29,7 @@ impl FolderStorage {
         &self,
         name: &RepositoryName,
         digest: &Digest,
-    ) -> io::Result<Option<Content>> {
+    ) -> io::Result<Option<OpenContent>> {
         if !self.folder.exists(&blob_link(name, digest))? {
             return Ok(None);
         }

@@ -11,7 +11,7 @@ use std::{
 
 use cap_std::fs::{Dir, OpenOptions};
 
-use crate::serve::{names::UploadId, storage::Content};
+use crate::serve::{names::UploadId, storage::OpenContent};
 
 /// Where files are written before they are renamed into place.
 pub(super) const UPLOADS: &str = "uploads";
@@ -27,13 +27,13 @@ impl Folder {
     }
 
     /// Opens a regular file; `None` if it does not exist.
-    pub(super) fn open(&self, path: &str) -> io::Result<Option<Content>> {
+    pub(super) fn open(&self, path: &str) -> io::Result<Option<OpenContent>> {
         let Some(file) = absent_as_none(self.0.open(path))? else { return Ok(None) };
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::new(ErrorKind::InvalidData, "not a regular file"));
         }
-        Ok(Some(Content::of_file(file.into_std(), metadata.len())))
+        Ok(Some(OpenContent::of_file(file.into_std(), metadata.len())))
     }
 
     /// The text of a small file; `None` if it does not exist.

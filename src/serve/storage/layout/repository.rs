@@ -10,8 +10,7 @@ use super::{Files, RootManifest};
 use crate::{
     graph,
     oci::{
-        Contents as Referenced, Descriptor, Digest, MediaType, RawManifest, manifest::ManifestError,
-        media_type::Structure,
+        Contents, Descriptor, Digest, MediaType, RawManifest, manifest::ManifestError, media_type::Structure,
     },
     serve::{
         names::TagName,
@@ -25,12 +24,12 @@ pub(super) struct Repository {
     /// Sorted by tag.
     pub(super) tags: Vec<(TagName, RootManifest)>,
     /// What is known about their content; `None` before the first request.
-    contents: Mutex<Option<Box<Contents>>>,
+    contents: Mutex<Option<Box<ExploredContent>>>,
 }
 
 /// The content of a repository, as far as its images have been explored.
 #[derive(Debug, Default)]
-pub(super) struct Contents {
+pub(super) struct ExploredContent {
     /// The roots that have been explored.
     explored: HashSet<Digest>,
     pub(super) manifests: HashMap<Digest, MediaType>,
@@ -50,7 +49,7 @@ impl Repository {
         self.tags.get(position).map(|(_, root)| root)
     }
 
-    pub(super) fn contents(&self) -> MutexGuard<'_, Option<Box<Contents>>> {
+    pub(super) fn contents(&self) -> MutexGuard<'_, Option<Box<ExploredContent>>> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -59,7 +58,7 @@ impl Repository {
         &self,
         files: &Files,
         root: &RootManifest,
-    ) -> Result<MutexGuard<'_, Option<Box<Contents>>>, StorageError> {
+    ) -> Result<MutexGuard<'_, Option<Box<ExploredContent>>>, StorageError> {
         let mut contents = self.contents();
         contents.get_or_insert_default().explore(files, root)?;
         Ok(contents)
@@ -69,8 +68,8 @@ impl Repository {
     pub(super) fn explore_until(
         &self,
         files: &Files,
-        is_there: impl Fn(&Contents) -> bool,
-    ) -> Result<MutexGuard<'_, Option<Box<Contents>>>, StorageError> {
+        is_there: impl Fn(&ExploredContent) -> bool,
+    ) -> Result<MutexGuard<'_, Option<Box<ExploredContent>>>, StorageError> {
         let mut contents = self.contents();
         let known = contents.get_or_insert_default();
         for (_, root) in &self.tags {
@@ -87,8 +86,8 @@ impl Repository {
     }
 }
 
-impl Contents {
-    /// Adds a manifest with what is attached to it and to the manifests below it.
+impl ExploredContent {
+    /// Adds a manifest and the manifests below it, all with their attachments.
     fn explore(&mut self, files: &Files, root: &RootManifest) -> Result<(), StorageError> {
         let mut next = vec![root.clone()];
         while let Some(root) = next.pop() {
@@ -124,7 +123,7 @@ impl Contents {
             let (contents, manifest) = raw.map_err(|error| damaged(descriptor, error))?;
             self.add_manifest(manifest)?;
             new.push(descriptor.digest.clone());
-            Ok::<Option<Referenced>, StorageError>(Some(contents))
+            Ok::<Option<Contents>, StorageError>(Some(contents))
         })?;
         self.blobs.extend(reachable.blobs.iter().map(|blob| blob.digest.clone()));
         self.explored.insert(root.digest);

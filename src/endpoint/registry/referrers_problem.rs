@@ -23,7 +23,7 @@ pub enum ReferrersProblem {
 }
 
 impl ReferrersProblem {
-    pub(in super::super) fn remedy(&self, registry: &str) -> String {
+    pub(super) fn remedy(&self, registry: &str) -> String {
         match self {
             Self::TooMany(_) | Self::IndexTooLarge(_) => {
                 "delete old referrers (SBOMs, scan results), or copy only signatures with --referrers signatures"
@@ -39,7 +39,7 @@ impl ReferrersProblem {
 }
 
 /// What to do about an immutable tag that names the attachments of an image, which change when one is added.
-pub(in super::super) fn immutable_tag_remedy(name: &str, registry: &str) -> Option<String> {
+pub(super) fn immutable_tag_remedy(name: &str, registry: &str) -> Option<String> {
     let (_, tag) = name.rsplit_once(':').filter(|(_, tag)| is_attachment_tag(tag))?;
     let pattern = tag.split('-').next().unwrap_or(tag);
     Some(format!(

@@ -1,6 +1,6 @@
 //! Remembers which repositories of a host have the referrers API.
 //!
-//! Many registries answer 404 about a manifest that they do not know or to which nothing is attached, so only a refusal
+//! Many registries answer 404 about a manifest that they do not know or that has no referrers, so only a refusal
 //! that names the route says that a repository lacks the API. It then counts for all repositories with the same parent:
 //! some servers combine registries of several kinds below different paths. A host lacks the API once requests were
 //! refused in [`REFUSALS_THAT_DECIDE`] repositories and none listed a referrer.
@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::OnceCell;
 
-use super::super::{message_text::says_no_such_route, refusal::Refusal};
+use super::{message_text::says_no_such_route, refusal::Refusal};
 use crate::{endpoint::lock, oci::Repository};
 
 /// After the host has refused requests in this many repositories, no others are tried.
@@ -25,13 +25,13 @@ pub(super) enum Subject {
     Unknown,
     /// It exists.
     Exists,
-    /// Something is certainly attached to it: the API would not answer 404.
+    /// It certainly has referrers: the API would not answer 404.
     HasReferrers,
 }
 
 /// What the answers of a host say about the referrers API.
 #[derive(Debug, Default)]
-pub(in super::super) struct ReferrersSupport {
+pub(super) struct ReferrersSupport {
     known: Mutex<KnownSupport>,
     /// The first request below each parent. Others wait for its answer.
     first: Mutex<HashMap<String, Arc<OnceCell<()>>>>,
