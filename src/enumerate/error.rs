@@ -197,7 +197,7 @@ pub enum EnumerateError {
         location: String,
     },
     /// A prefix is not `HOST[/PATH]`.
-    #[error("`{}` is not an image prefix", .prefix.escape_debug())]
+    #[error("--image-prefix: `{}` is not HOST[/PATH]", .prefix.escape_debug())]
     Prefix {
         /// As it was written.
         prefix: String,
