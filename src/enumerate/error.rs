@@ -331,6 +331,12 @@ impl EnumerateError {
                 "check the chart's values; --image-prefix HOST/PATH finds more images in environment values, \
                  arguments and ConfigMaps, and --add IMAGE adds one"
             }
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
+                "split the file and run once for each part, or pass a list of the images with --images FILE"
+            }
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+                "pass a text file: rendered manifests with --rendered, or a list of images with --images"
+            }
             Self::Read { .. } => "check the path (relative to the current directory) and its permissions",
             Self::Pods { .. } => "pass the output of `kubectl get pods -A -o json`",
             Self::EmptyList { .. } => {
