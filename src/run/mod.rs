@@ -176,7 +176,7 @@ async fn ended(request: &Request, reporter: &Arc<Reporter>) -> Result<JobEnd, (u
         biased;
         code = signals::ending(), if !is_server => {
             let failure = Failure::new(Kind::Interrupted, "interrupted");
-            let copies = !matches!(request, Request::Login(_) | Request::Logout(_));
+            let copies = matches!(request, Request::Sync(_) | Request::Import(_) | Request::Export(_));
             let hint = copies.then(|| "no incomplete image was tagged; run the same command again to resume".to_owned());
             Err((code, failure.with_optional_hint(hint)))
         }
