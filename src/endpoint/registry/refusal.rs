@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     error::{answers_as_web_page, may_speak_https},
-    message_text::{says_storage_full, says_throttled},
+    message_text::{says_disk_full, says_storage_full, says_throttled},
     retry::{self, MAX_RETRY_AFTER},
 };
 use crate::{
@@ -129,7 +129,7 @@ impl Refusal {
                 "{registry} does not accept this manifest: allow its media type there, or skip the image with --exclude"
             ),
             400 if self.wants_tls => may_speak_https(registry),
-            507 => format!(
+            _ if says_disk_full(self) => format!(
                 "{registry} is out of disk space: free some there, then run the same command again; it resumes"
             ),
             511 => answers_as_web_page(registry),

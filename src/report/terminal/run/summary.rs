@@ -149,6 +149,7 @@ fn again(extra: ExtraReads) -> String {
     let count = usize::try_from(reads).unwrap_or(usize::MAX);
     let from = match from_destinations {
         0 => String::new(),
+        from if from == reads => ", from another destination".to_owned(),
         from => format!(", {from} of them from another destination"),
     };
     match count {
