@@ -226,3 +226,16 @@ fn failed_counts(images: &[ImageOutcome]) -> String {
         .collect();
     if counts.is_empty() { String::new() } else { format!("; {}", counts.join(", ")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_that_all_came_from_destinations_are_not_counted_twice_bug() {
+        let text = |reads, from_destinations| again(ExtraReads { reads, bytes: 1024, from_destinations });
+        assert_eq!(text(1, 1), "; 1 blob read again (1.0 KiB, from another destination)");
+        assert_eq!(text(3, 1), "; 3 blobs read again (1.0 KiB, 1 of them from another destination)");
+        assert_eq!(text(2, 0), "; 2 blobs read again (1.0 KiB)");
+    }
+}
