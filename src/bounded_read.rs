@@ -19,9 +19,22 @@ pub(crate) fn read_from(reader: impl Read, max_size: u64) -> io::Result<Vec<u8>>
     let mut bytes = Vec::new();
     reader.take(max_size + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_size {
-        return Err(io::Error::other(format!("it is larger than {} MiB", max_size / 1024 / 1024)));
+        return Err(too_large(max_size));
     }
     Ok(bytes)
+}
+
+/// A file has more than `max_size` bytes, a multiple of 1 MiB.
+pub(crate) fn too_large(max_size: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {} MiB", max_size / 1024 / 1024))
+}
+
+/// What to do about a file of settings that could not be read.
+pub(crate) fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidData => "check that it is the right file",
+        _ => "check that the file exists and that this user may read it",
+    }
 }
 
 /// Reads a file of at most `max_size` bytes as text.

@@ -53,6 +53,10 @@ pub(crate) mod exit {
     pub(crate) const DIFFERENCE: u8 = 5;
     /// A digest or size did not match.
     pub(crate) const INTEGRITY: u8 = 6;
+    /// SIGHUP: 128 + 1.
+    pub(crate) const HUNG_UP: u8 = 129;
+    /// SIGQUIT: 128 + 3.
+    pub(crate) const QUIT: u8 = 131;
     /// SIGINT: 128 + 2.
     pub(crate) const INTERRUPTED: u8 = 130;
     /// SIGTERM: 128 + 15.

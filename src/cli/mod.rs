@@ -109,7 +109,7 @@ Exit codes:
   4         authentication failed
   5         verify, values or running found a difference
   6         digest or size mismatch, a damaged bundle, or no acceptable signature
-  130, 143  interrupted by a signal"
+  129-143   interrupted by a signal: 128 and its number"
 );
 
 /// Mirror every image of a Helm chart into your own registry, for every platform, and confirm each one.

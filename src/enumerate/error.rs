@@ -197,7 +197,7 @@ pub enum EnumerateError {
         location: String,
     },
     /// A prefix is not `HOST[/PATH]`.
-    #[error("`{}` is not an image prefix", .prefix.escape_debug())]
+    #[error("--image-prefix: `{}` is not HOST[/PATH]", .prefix.escape_debug())]
     Prefix {
         /// As it was written.
         prefix: String,
@@ -330,6 +330,12 @@ impl EnumerateError {
             Self::NoImages { .. } => {
                 "check the chart's values; --image-prefix HOST/PATH finds more images in environment values, \
                  arguments and ConfigMaps, and --add IMAGE adds one"
+            }
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
+                "split the file and run once for each part, or pass a list of the images with --images FILE"
+            }
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+                "pass a text file: rendered manifests with --rendered, or a list of images with --images"
             }
             Self::Read { .. } => "check the path (relative to the current directory) and its permissions",
             Self::Pods { .. } => "pass the output of `kubectl get pods -A -o json`",

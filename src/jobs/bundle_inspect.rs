@@ -31,7 +31,7 @@ pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Resu
     let head = bundle.head();
     let destinations = destinations(&bundle, request)?;
     let (mut images, mut failures) = (Vec::new(), Vec::new());
-    for named in &head.index.images {
+    for named in head.top_images() {
         let destination = named.reference.as_ref().and_then(|reference| destinations.get(reference));
         match image(&contents, named).await {
             Ok(image) => images.push(BundledImage { destination: destination.cloned(), ..image }),

@@ -166,6 +166,9 @@ impl LockError {
             Self::WouldOverwrite(..) => {
                 "the file was not changed: choose another with --lock FILE, or delete it"
             }
+            Self::Unreadable(_, error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                "no lock is so large: choose another file with --lock FILE"
+            }
             Self::Unreadable(..) => "check that it is a file and that this user may read it",
             Self::Version { .. } => {
                 "use the version of thoras-mirror that wrote it, or choose another file with --lock FILE"

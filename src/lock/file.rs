@@ -64,7 +64,7 @@ fn read_all(file: File, path: &Path) -> Result<Vec<u8>, LockError> {
 /// Refuses a file of more bytes than a lock can have.
 fn check_size(size: u64) -> io::Result<()> {
     if size > MAX_SIZE {
-        return Err(io::Error::other(format!("it is larger than {} MiB", MAX_SIZE / 1024 / 1024)));
+        return Err(bounded_read::too_large(MAX_SIZE));
     }
     Ok(())
 }

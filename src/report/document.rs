@@ -155,7 +155,7 @@ pub(crate) struct RunDocument {
     /// In a dry run: what the run would ask of each registry, and how long it takes at least because of known quotas.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) requests: Vec<RegistryRequests>,
-    /// The exit code. It follows from the failures; after a signal it is 130 or 143.
+    /// The exit code. It follows from the failures; after a signal it is 128 and the number of the signal.
     exit_code: u8,
 }
 

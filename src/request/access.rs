@@ -322,8 +322,7 @@ pub(crate) fn read_file(path: &Path, what: &str) -> Result<Vec<u8>, Failure> {
     refuse_content(path, what)?;
     let shown = || hide_login(&path.display().to_string());
     bounded_read::read(path, MAX_SETTINGS_SIZE).map_err(|error| {
-        usage(format!("{what}: cannot read {}: {error}", shown()))
-            .with_hint("check that the file exists and that this user may read it")
+        usage(format!("{what}: cannot read {}: {error}", shown())).with_hint(bounded_read::hint(&error))
     })
 }
 

@@ -47,7 +47,7 @@ pub(crate) use self::{
     login_flags::{Login, Password},
     next_steps::{Installation, next_steps},
     nodes::{NodeConnection, PullFrom, PullSecret, Redirect, Running},
-    origins::{Origins, variable_at_fault},
+    origins::{Origins, refuse_unusable_variables, variable_at_fault},
     registries::{LicenseFrom, RegistrySettings},
     repair_command::repair,
     selection::{ImagesFrom, LockedChart},

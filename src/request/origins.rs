@@ -1,7 +1,7 @@
 //! Records where the settings of a command came from. A variable that was exported long ago, or by a pipeline, decides
 //! as much as a flag; `-v`, `doctor` and the errors of the command line name it.
 
-use std::{collections::BTreeMap, env};
+use std::{collections::BTreeMap, env, ffi::OsStr};
 
 use clap::{
     Arg, ArgMatches, Command,
@@ -9,11 +9,14 @@ use clap::{
     parser::ValueSource,
 };
 
-use super::{SettingOrigin, setting::variable};
-use crate::cli::variable as names;
+use super::{SettingOrigin, setting::variable, usage};
+use crate::{
+    cli::variable as names,
+    error::{Failure, Kind},
+};
 
 /// The variables that clap does not read, by the argument that they stand for.
-const READ_HERE: [(&str, &str); 8] = [
+const READ_HERE: [(&str, &str); 12] = [
     ("chart", names::CHART),
     ("include", names::INCLUDE),
     ("exclude", names::EXCLUDE),
@@ -22,7 +25,14 @@ const READ_HERE: [(&str, &str); 8] = [
     ("to_password_stdin", names::TO_PASSWORD),
     ("license", names::LICENSE),
     ("license", names::LICENSE_FILE),
+    ("output", names::OUTPUT),
+    ("sign_password_stdin", names::SIGN_PASSWORD),
+    ("sign_password_stdin", names::COSIGN_PASSWORD),
+    ("trusted_root", names::TRUSTED_ROOT),
 ];
+
+/// The arguments for which Helm takes an empty value as its default.
+const EMPTY_IS_DEFAULT: [&str; 2] = ["namespace", "kube_version"];
 
 /// The origin of every setting that is not a default, by the name of its flag.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,11 +41,7 @@ pub(crate) struct Origins(BTreeMap<String, SettingOrigin>);
 impl Origins {
     /// Reads them from the matches of a command line.
     pub(crate) fn new(command: &Command, matches: &ArgMatches) -> Self {
-        let (mut command, mut matches) = (command, matches);
-        while let Some((name, below)) = matches.subcommand() {
-            let Some(found) = command.find_subcommand(name) else { break };
-            (command, matches) = (found, below);
-        }
+        let (command, matches) = innermost(command, matches);
         let origin = |arg: &Arg| Some((flag(arg)?, origin(arg, matches)?));
         // Global flags decide how a command prints, not what it does.
         let own = command.get_arguments().filter(|arg| !arg.is_global_set());
@@ -57,6 +63,72 @@ impl Origins {
     }
 }
 
+impl Origins {
+    /// Names the variable that decides the flag that an error in the settings is about. Its text names only the flag,
+    /// which the user did not type.
+    pub(crate) fn explain(&self, failure: Failure) -> Failure {
+        let mut words =
+            failure.message.split(|character: char| !character.is_ascii_alphanumeric() && character != '-');
+        let named =
+            words.find(|word| word.starts_with("--")).and_then(|flag| Some((flag, self.0.get(flag)?)));
+        let origin = match named {
+            Some((flag, SettingOrigin::Variable(name))) if failure.kind == Kind::Usage => {
+                format!("the value of {flag} comes from {name}")
+            }
+            _ => return failure,
+        };
+        let hint = failure.hint.as_ref().map_or_else(|| origin.clone(), |hint| format!("{hint}; {origin}"));
+        failure.with_hint(hint)
+    }
+}
+
+/// Refuses variables of the requested command that are empty or, as far as clap does not read them, not UTF-8: they
+/// would be misread or ignored. A typed flag wins, so its variable is not read. No value is shown.
+pub(crate) fn refuse_unusable_variables(command: &Command, matches: &ArgMatches) -> Result<(), Failure> {
+    let (command, matches) = innermost(command, matches);
+    let source = |id: &str| matches.try_contains_id(id).ok().and_then(|_| matches.value_source(id));
+    for arg in command.get_arguments() {
+        let id = arg.get_id().as_str();
+        let by_clap = arg.get_env().and_then(OsStr::to_str);
+        match source(id) {
+            Some(ValueSource::CommandLine) => continue,
+            Some(ValueSource::EnvVariable) if !EMPTY_IS_DEFAULT.contains(&id) => refuse_empty(by_clap)?,
+            _ => {}
+        }
+        // A password for cosign may be set for other programs.
+        let is_read = id != "sign_password_stdin" || source("sign_key").is_some();
+        let read_here = READ_HERE.iter().filter(|(other, name)| *other == id && by_clap != Some(name));
+        read_here.filter(|_| is_read).try_for_each(|(_, name)| refuse_bytes(name))?;
+        if id == "authfile" {
+            refuse_bytes("DOCKER_AUTH_CONFIG")?;
+        }
+    }
+    Ok(())
+}
+
+fn refuse_empty(name: Option<&str>) -> Result<(), Failure> {
+    match name.filter(|name| env::var_os(name).is_some_and(|value| value.is_empty())) {
+        Some(name) => Err(usage(format!("{name} is set, but empty")).with_hint("set a value, or unset it")),
+        None => Ok(()),
+    }
+}
+
+fn refuse_bytes(name: &str) -> Result<(), Failure> {
+    if env::var_os(name).is_some_and(|value| value.to_str().is_none()) {
+        return Err(usage(format!("the value of {name} is not UTF-8 text")).with_hint("correct or unset it"));
+    }
+    Ok(())
+}
+
+/// The requested command, with its matches.
+fn innermost<'a>(mut command: &'a Command, mut matches: &'a ArgMatches) -> (&'a Command, &'a ArgMatches) {
+    while let Some((name, below)) = matches.subcommand() {
+        let Some(found) = command.find_subcommand(name) else { break };
+        (command, matches) = (found, below);
+    }
+    (command, matches)
+}
+
 /// The variable whose value an error in the command line is about. `typed` are the words of the command line.
 pub(crate) fn variable_at_fault(
     command: &Command,
@@ -70,9 +142,10 @@ pub(crate) fn variable_at_fault(
     if typed.into_iter().any(is_typed) {
         return None;
     }
-    let arg = arguments(command).into_iter().find(|arg| self::flag(arg).as_deref() == Some(flag))?;
-    let name = arg.get_env()?.to_str()?;
-    env::var_os(name).map(|_| name.to_owned())
+    // Several commands may have the flag, some of them without a variable.
+    let args = arguments(command).into_iter().filter(|arg| self::flag(arg).as_deref() == Some(flag));
+    let mut names = args.filter_map(|arg| arg.get_env()?.to_str());
+    names.find(|name| env::var_os(name).is_some()).map(str::to_owned)
 }
 
 /// The arguments of a command and of all below it.

@@ -25,9 +25,13 @@ impl<T> Setting<T> {
     }
 }
 
-/// The value of an environment variable; an empty value counts as unset.
+/// The value of an environment variable; an empty value counts as unset. One that is not UTF-8 is not: whoever reads it
+/// refuses it, at the latest [`super::refuse_unusable_variables`].
 pub(super) fn variable(name: &str) -> Option<Setting<String>> {
-    let value = env::var(name).ok().filter(|value| !value.is_empty())?;
+    let value = env::var_os(name)?.to_string_lossy().into_owned();
+    if value.is_empty() {
+        return None;
+    }
     Some(Setting::new(value, SettingOrigin::Variable(name.to_owned())))
 }
 

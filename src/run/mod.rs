@@ -17,7 +17,7 @@ use crate::{
     outcome::{Command, RunOutcome},
     output::{Format, LogFormat, Verbosity},
     report::{DoctorDocument, Document, Presentation, Reporter, log, present, print},
-    request::{ExportTo, Origins, Request, refuse_ineffective, variable_at_fault},
+    request::{ExportTo, Origins, Request, refuse_ineffective, refuse_unusable_variables, variable_at_fault},
 };
 
 /// The number of threads for blocking file I/O. Each keeps a read-ahead buffer, so memory grows with their number.
@@ -123,7 +123,9 @@ async fn run(parsed: Parsed) -> u8 {
     if let Some(settings) = origins.set_by_environment() {
         reporter.emit(Event::Detail { message: format!("settings from the environment: {settings}") });
     }
-    let request = refuse_ineffective(&matches).and_then(|()| Request::new(cli.command, &origins));
+    let request = refuse_unusable_variables(&flags, &matches)
+        .and_then(|()| refuse_ineffective(&matches))
+        .and_then(|()| Request::new(cli.command, &origins));
     // Every command with all its flags takes as much memory as the manifests of hundreds of images.
     drop((flags, matches));
     let result = match request {
@@ -140,7 +142,7 @@ async fn run(parsed: Parsed) -> u8 {
         Ok(JobEnd::Raw(bytes)) => print::raw(&bytes).map(|()| exit::SUCCESS),
         Ok(JobEnd::Text(text)) => print::line(&text).map(|()| exit::SUCCESS),
         Ok(JobEnd::Stopped(code)) => Ok(code),
-        Err((code, failure)) => return show_failure(command, presentation, failure, code),
+        Err((code, failure)) => return show_failure(command, presentation, origins.explain(failure), code),
     };
     shown.unwrap_or_else(|failure| {
         let code = failure.kind.exit_code();
@@ -174,7 +176,7 @@ async fn ended(request: &Request, reporter: &Arc<Reporter>) -> Result<JobEnd, (u
         biased;
         code = signals::ending(), if !is_server => {
             let failure = Failure::new(Kind::Interrupted, "interrupted");
-            let copies = !matches!(request, Request::Login(_) | Request::Logout(_));
+            let copies = matches!(request, Request::Sync(_) | Request::Import(_) | Request::Export(_));
             let hint = copies.then(|| "no incomplete image was tagged; run the same command again to resume".to_owned());
             Err((code, failure.with_optional_hint(hint)))
         }

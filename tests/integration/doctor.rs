@@ -171,6 +171,7 @@ async fn a_clock_that_is_wrong_is_a_warning() {
     mirror.on("GET", "/v2/").then(Action::header("date", "Sun, 06 Nov 1994 08:49:37 GMT"));
     let run = doctor(&source, &mirror.address().host_port).run().await.expect_success();
     assert!(run.stdout.contains("warning   clock        this machine's clock is "), "{run}");
+    assert!(run.stdout.contains(" h ahead of that of "), "in days and hours, not in seconds: {run}");
     assert!(run.stdout.contains("no problems, 1 warning"), "{run}");
 }
 

@@ -1,6 +1,11 @@
 //! Settings from environment variables: `-v`, `doctor` and errors name the variable, never the value.
 
+use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
+
 use crate::support::{ClosedPort, process::Mirror};
+
+/// An image that is never requested.
+const IMAGE: &str = "quay.io/team/app:1";
 
 #[tokio::test]
 async fn a_verbose_run_names_the_variables_that_decide_settings() {
@@ -54,8 +59,6 @@ async fn an_invalid_value_from_the_environment_is_not_blamed_on_a_flag_alone() {
 
 #[tokio::test]
 async fn words_that_are_not_utf8_are_an_error_and_not_a_panic_bug() {
-    use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
-
     let bytes = OsString::from_vec(b"quay.io/team/\xff".to_vec());
     let run = Mirror::new(["sync", "--to", "registry.example.com/mirror"]).arg(bytes.clone());
     let outcome = run.run().await.expect_code(2);
@@ -63,4 +66,78 @@ async fn words_that_are_not_utf8_are_an_error_and_not_a_panic_bug() {
     let run = Mirror::new(["sync", "quay.io/team/app:1"]).env("THORAS_MIRROR_TO", bytes);
     let outcome = run.run().await.expect_code(2);
     assert!(outcome.stderr.contains("comes from THORAS_MIRROR_TO"), "{outcome}");
+}
+
+#[tokio::test]
+async fn a_variable_that_is_not_utf8_is_an_error_and_not_ignored_bug() {
+    let secret = OsString::from_vec(b"s3cret\xff".to_vec());
+    for (name, arguments) in [
+        ("THORAS_LICENSE", &["inspect", IMAGE][..]),
+        ("THORAS_LICENSE_FILE", &["images", IMAGE]),
+        ("DOCKER_AUTH_CONFIG", &["inspect", IMAGE]),
+        ("THORAS_MIRROR_CHART", &["images"]),
+        ("THORAS_MIRROR_EXCLUDE", &["images", IMAGE]),
+        ("THORAS_MIRROR_INCLUDE", &["bundle", "import", "x.tar", "--to", "127.0.0.1:1/m"]),
+        ("THORAS_MIRROR_LOCK", &["verify"]),
+        ("THORAS_MIRROR_OUTPUT", &["values", "--to", "127.0.0.1:1/m"]),
+        ("THORAS_MIRROR_TO", &["verify", IMAGE]),
+        ("THORAS_MIRROR_TO_PASSWORD", &["sync", IMAGE, "--to", "127.0.0.1:1/m", "--to-username", "me"]),
+        ("THORAS_MIRROR_TRUSTED_ROOT", &["sync", IMAGE, "--to", "127.0.0.1:1/m", "--verify-key", "x.pub"]),
+        ("THORAS_MIRROR_SIGN_PASSWORD", &["bundle", "export", IMAGE, "-o", "x.tar", "--sign-key", "x.key"]),
+        ("COSIGN_PASSWORD", &["bundle", "export", IMAGE, "-o", "x.tar", "--sign-key", "x.key"]),
+    ] {
+        let run = Mirror::new(arguments.iter().copied()).env(name, secret.clone()).run();
+        let outcome = run.await.expect_code(2);
+        assert!(outcome.stderr.contains(&format!("the value of {name} is not UTF-8 text")), "{outcome}");
+        assert!(!outcome.stderr.contains("s3cret"), "{outcome}");
+    }
+    // It decides nothing: a flag wins, and without a key there is nothing to decrypt.
+    let run = Mirror::new(["images", IMAGE, "--include", "*"])
+        .env("THORAS_MIRROR_INCLUDE", secret.clone())
+        .env("COSIGN_PASSWORD", secret);
+    run.run().await.expect_code(0);
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_utf8_is_refused_and_not_bypassed_bug() {
+    let proxy = OsString::from_vec(b"http://me:s3cret\xff@127.0.0.1:1".to_vec());
+    let run = Mirror::new(["inspect", "registry.invalid/app:1", "--retries", "0"]).env("HTTPS_PROXY", proxy);
+    let outcome = run.run().await;
+    assert!(outcome.stderr.contains("HTTPS_PROXY is not the URL of an http or https proxy"), "{outcome}");
+    assert!(!outcome.stderr.contains("s3cret"), "{outcome}");
+}
+
+#[tokio::test]
+async fn an_empty_variable_is_named_bug() {
+    for (name, command) in [
+        ("THORAS_MIRROR_TO", "sync"),
+        ("THORAS_MIRROR_TO", "doctor"),
+        ("THORAS_MIRROR_ADD_IMAGES", "images"),
+        ("THORAS_MIRROR_IMAGE_PREFIX", "images"),
+        ("THORAS_MIRROR_CA_CERT", "inspect"),
+        ("THORAS_MIRROR_LICENSE_FOR", "inspect"),
+        ("THORAS_MIRROR_REFERRER_TYPE", "inspect"),
+        ("THORAS_MIRROR_BUNDLE_KEY", "bundle verify"),
+    ] {
+        let outcome = Mirror::new(command.split(' ').chain([IMAGE])).env(name, "").run().await.expect_code(2);
+        assert!(outcome.stderr.contains(name), "{name}: {outcome}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_about_a_setting_names_its_variable_bug() {
+    for (name, value, command) in [
+        ("THORAS_MIRROR_TO", "https://registry.example.com/mirror", "sync"),
+        ("THORAS_MIRROR_TO", "https://registry.example.com/mirror", "verify"),
+        ("THORAS_MIRROR_ADD", "UPPER", "images"),
+        ("THORAS_MIRROR_IMAGE_PREFIX", "a b", "images"),
+        ("THORAS_MIRROR_AUTHFILE", "/none/such.json", "inspect"),
+        ("THORAS_MIRROR_INSECURE", "a/b", "inspect"),
+    ] {
+        let outcome = Mirror::new([command, IMAGE]).env(name, value).run().await.expect_code(2);
+        assert!(outcome.stderr.contains(&format!("comes from {name}")), "{name}: {outcome}");
+    }
+    let typed = Mirror::new(["sync", IMAGE, "--to", "https://a.io/b"]).env("THORAS_MIRROR_TO", "x.io/y");
+    let outcome = typed.run().await.expect_code(2);
+    assert!(!outcome.stderr.contains("THORAS_MIRROR_TO"), "{outcome}");
 }

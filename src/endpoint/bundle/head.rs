@@ -97,6 +97,22 @@ impl Head {
         self.closure.foreign_layers
     }
 
+    /// The images, without the nameless entries that another entry contains: some programs also list the children of an
+    /// index in `index.json`.
+    pub(crate) fn top_images(&self) -> impl Iterator<Item = &IndexEntry> {
+        let has_name = |image: &IndexEntry| image.reference.is_some() || image.label.is_some();
+        let images = self.index.images.iter();
+        // Most bundles have only named images.
+        let roots: HashMap<&Digest, &Descriptor> = if images.clone().all(has_name) {
+            HashMap::new()
+        } else {
+            images.clone().map(|image| (&image.root.digest, &image.root)).collect()
+        };
+        let below: HashSet<Digest> =
+            roots.into_values().flat_map(|root| self.manifests_below(root)).collect();
+        images.filter(move |image| has_name(image) || !below.contains(&image.root.digest))
+    }
+
     /// Checks the lock as [`Head::check_lock`] does, and forgets what only that needs: the contents of its images.
     pub(crate) fn check_and_slim_lock(&mut self) -> Result<(), BundleError> {
         self.check_lock()?;

@@ -57,7 +57,7 @@ impl Connector {
     pub fn open(&self, side: Side, credentials: Credentials) -> Registries {
         let (network, states) = (Arc::clone(&self.network), Arc::clone(self.network.states()));
         let clients = Arc::new(move |origin: &_| network.client(origin).map_err(Into::into));
-        let authenticator = Authenticator::new(credentials, clients, states);
+        let authenticator = Authenticator::new(credentials, clients, states, self.tuning.stall);
         Registries::new(side, Arc::clone(&self.network), authenticator, Arc::clone(&self.events), self.tuning)
     }
 

@@ -52,6 +52,16 @@ pub(super) fn says_storage_full(Refusal { message, .. }: &Refusal) -> bool {
     text.contains("exceed") && ["quota", "storage"].iter().any(|word| text.contains(word))
 }
 
+/// Whether a registry failed because its own disk is full.
+///
+/// 507 is the status for this, but most registries answer 500 `UNKNOWN` with the text of the operating system. CNCF
+/// distribution only shows the number of the error, as `Err` in the details. A wrong guess changes the hint.
+pub(super) fn says_disk_full(Refusal { status, message, .. }: &Refusal) -> bool {
+    let is_text =
+        || ["no space left on device", "Err=28,", "Err=28}"].iter().any(|text| message.contains(text));
+    *status == 507 || (*status >= 500 && is_text())
+}
+
 /// Whether a registry refused a manifest because of something that the manifest references: it has no right code for
 /// that, but its message names the digest. A wrong guess costs a look at the content and some retries.
 pub(super) fn names_content<'a>(refusal: &Refusal, content: impl IntoIterator<Item = &'a Digest>) -> bool {
@@ -179,6 +189,23 @@ mod tests {
             assert!(remedy.starts_with("the storage quota at r.example.com is used up"), "{remedy}");
         }
         assert_eq!(refused(403, "DENIED", "no access").kind(), Kind::Authentication);
+    }
+
+    #[test]
+    fn a_full_disk_is_named_whatever_the_status_bug() {
+        let location = Location::new(Operation::UploadBlob, Side::Destination, "r.example.com/a@sha256:00");
+        let remedy = |status, message: &str| {
+            refused(status, "UNKNOWN", message).remedy(&location, "r.example.com").unwrap()
+        };
+        for (status, message) in [
+            (507, ""),
+            (500, "filesystem: write /var/lib/registry/x: no space left on device"),
+            (500, "unknown error (DriverName=filesystem, Enclosed: {Err=28, Op=mkdir, Path=/x})"),
+        ] {
+            assert!(remedy(status, message).starts_with("r.example.com is out of disk space"), "{message}");
+        }
+        let denied = "unknown error (DriverName=filesystem, Enclosed: {Err=13, Op=mkdir, Path=/x})";
+        assert!(remedy(500, denied).starts_with("check the logs"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::message_text::{says_storage_full, says_throttled};
+use super::message_text::{says_disk_full, says_storage_full, says_throttled};
 use crate::{
     endpoint::{Location, Operation},
     error::{Fault, Kind},
@@ -133,7 +133,7 @@ impl Refusal {
                 "{registry} does not accept this manifest: allow its media type there, or skip the image with --exclude"
             ),
             400 if self.wants_tls => may_speak_https(registry),
-            507 => format!(
+            _ if says_disk_full(self) => format!(
                 "{registry} is out of disk space: free some there, then run the same command again; it resumes"
             ),
             511 => answers_as_web_page(registry),

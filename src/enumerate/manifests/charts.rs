@@ -257,7 +257,7 @@ pub(super) fn chart(name: &str, repository: Option<&str>, version: Option<&str>)
 }
 
 /// A word of a command that the user may paste: a manifest decides what it contains (`>= 6.0.0`).
-fn for_shell(word: &str) -> Cow<'_, str> {
+pub(super) fn for_shell(word: &str) -> Cow<'_, str> {
     shlex::try_quote(word).unwrap_or(Cow::Borrowed("…"))
 }
 

@@ -57,7 +57,12 @@ impl Findings {
     pub(super) fn settle(self, given: &[String], images: &mut ImageSet) -> Vec<Note> {
         let Self { images: found, mut notes, tag_stems, chart_sources, referred_charts } = self;
         for (position, referred) in &referred_charts {
-            if let Some(note) = notes.get_mut(*position) {
+            let Some(note) = notes.get_mut(*position) else { continue };
+            if let Some(remedy) = chart_sources.remedy_for_manifests(referred) {
+                note.reference = None;
+                "its manifests are not read, so their images are not included".clone_into(&mut note.reason);
+                note.remedy = Some(remedy);
+            } else {
                 let chart = chart_sources.locate(referred);
                 (note.reference, note.remedy) = (Some(chart.name), chart.remedy);
             }

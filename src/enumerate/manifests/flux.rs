@@ -1,9 +1,10 @@
 //! Charts of Flux, which a release names in one resource and locates in another: a `HelmRelease` gives the chart's name
-//! and refers to a `HelmRepository`, or refers to an `OCIRepository` that is the chart.
+//! and refers to a `HelmRepository`, or refers to an `OCIRepository` that is the chart. If a `Kustomization` refers to an
+//! `OCIRepository`, that holds manifests.
 //!
 //! Documents come in any order, so a release is a [`ReferredChart`] until all [`ChartSources`] are known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -37,9 +38,11 @@ pub(super) struct ChartSources {
     urls: BTreeMap<SourceName, (String, Option<String>)>,
     /// `HelmChart` resources, which refer to another source.
     charts: BTreeMap<SourceName, ReferredChart>,
+    /// The sources of manifests.
+    manifests: BTreeSet<SourceName>,
 }
 
-/// The chart that a `HelmRelease` or a `HelmChart` of Flux refers to.
+/// The chart that a `HelmRelease` or a `HelmChart` of Flux refers to, or that an `OCIRepository` is.
 pub(super) fn referred_by(resource: &Resource<'_>) -> Option<ReferredChart> {
     let spec = resource.fields.get("spec")?;
     match (charts::group(resource), resource.kind) {
@@ -50,6 +53,9 @@ pub(super) fn referred_by(resource: &Resource<'_>) -> Option<ReferredChart> {
             None => in_source(at(spec, &["chart", "spec"]), resource),
         },
         (SOURCES, "HelmChart") => in_source(spec, resource),
+        (SOURCES, "OCIRepository") => {
+            Some(ReferredChart { source: own_name(resource), chart: None, version: None })
+        }
         _ => None,
     }
 }
@@ -62,6 +68,14 @@ fn in_source(spec: &Value, resource: &Resource<'_>) -> Option<ReferredChart> {
     })
 }
 
+fn own_name(resource: &Resource<'_>) -> SourceName {
+    SourceName {
+        kind: resource.kind.to_owned(),
+        namespace: resource.namespace.unwrap_or_default().to_owned(),
+        name: resource.name.to_owned(),
+    }
+}
+
 fn source_name(reference: &Value, resource: &Resource<'_>) -> Option<SourceName> {
     let namespace = text(reference, "namespace").or(resource.namespace).unwrap_or_default();
     Some(SourceName {
@@ -72,23 +86,36 @@ fn source_name(reference: &Value, resource: &Resource<'_>) -> Option<SourceName>
 }
 
 impl ChartSources {
-    /// Remembers a resource that is a source of charts.
+    /// Remembers a resource that is a source of charts, or that says what a source holds.
     pub(super) fn add(&mut self, resource: &Resource<'_>) {
-        if charts::group(resource) != SOURCES {
+        let spec = resource.fields.get("spec").unwrap_or(&Value::Null);
+        let group = charts::group(resource);
+        if (group, resource.kind) == ("kustomize.toolkit.fluxcd.io", "Kustomization") {
+            self.manifests
+                .extend(spec.get("sourceRef").and_then(|reference| source_name(reference, resource)));
+        }
+        if group != SOURCES {
             return;
         }
-        let spec = resource.fields.get("spec").unwrap_or(&Value::Null);
-        let name = SourceName {
-            kind: resource.kind.to_owned(),
-            namespace: resource.namespace.unwrap_or_default().to_owned(),
-            name: resource.name.to_owned(),
-        };
-        if let Some(referred) = referred_by(resource) {
+        let name = own_name(resource);
+        if let Some(referred) = referred_by(resource).filter(|_| resource.kind == "HelmChart") {
             self.charts.insert(name, referred);
         } else if let Some(url) = text(spec, "url") {
             let version = charts::oci_version(spec).map(str::to_owned);
             self.urls.insert(name, (url.to_owned(), version));
         }
+    }
+
+    /// What to do about a source that is not a chart but holds manifests.
+    pub(super) fn remedy_for_manifests(&self, referred: &ReferredChart) -> Option<String> {
+        let source = Some(&referred.source).filter(|source| self.manifests.contains(source))?;
+        let (url, version) = self.urls.get(source).filter(|_| source.kind == "OCIRepository")?;
+        let artifact = version.as_ref().map_or_else(|| url.clone(), |version| format!("{url}:{version}"));
+        let artifact = charts::for_shell(&artifact);
+        Some(format!(
+            "run flux pull artifact {artifact} --output FOLDER, then kustomize build FOLDER | thoras-mirror images \
+             --rendered -"
+        ))
     }
 
     /// The chart with its location, or how to find it if its source is not in the rendering.
@@ -122,7 +149,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::enumerate::manifests::resource::unfold;
+    use crate::enumerate::{
+        image::ImageSet,
+        manifests::{ScanOptions, resource::unfold, scan},
+    };
 
     fn located(sources: &[Value], release: &Value) -> String {
         let mut known = ChartSources::default();
@@ -194,5 +224,31 @@ mod tests {
         ] {
             assert_eq!(located(&sources, &release), expected, "{release}");
         }
+    }
+
+    #[test]
+    fn an_artifact_that_flux_applies_holds_manifests_and_no_chart_bug() {
+        let text = "
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: OCIRepository
+metadata: {name: podinfo, namespace: apps}
+spec: {url: 'oci://q.io/manifests/podinfo', ref: {tag: latest}}
+---
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: KIND
+metadata: {name: podinfo, namespace: apps}
+spec: {sourceRef: {kind: OCIRepository, name: podinfo}, path: ./}
+";
+        let note = |kind: &str| {
+            let mut images = ImageSet::default();
+            let options = ScanOptions { prefixes: &[], test_hooks: true };
+            scan("test", &text.replace("KIND", kind), options, &mut images).unwrap()[0].message()
+        };
+        assert_eq!(
+            note("Kustomization"),
+            "OCIRepository apps/podinfo: its manifests are not read, so their images are not included; run flux pull artifact \
+             oci://q.io/manifests/podinfo:latest --output FOLDER, then kustomize build FOLDER | thoras-mirror images --rendered -"
+        );
+        assert!(note("Other").starts_with("chart oci://q.io/manifests/podinfo not rendered"));
     }
 }

@@ -21,7 +21,7 @@ use super::{
     findings::{Condition, Findings, FoundImage},
     flux,
     keys::{self, KeyMeaning},
-    kubeadm, not_images, parts,
+    kubeadm, not_images, operators, parts,
     path::Path,
     resource::{self, Category, Resource, is_closed_key},
     settings,
@@ -168,7 +168,10 @@ impl Walker<'_> {
         if let Some((_, registry)) = &kubeadm {
             self.note_kubeadm(registry);
         }
-        let merged = kubeadm.map(|(fields, _)| fields).or_else(|| charts::with_merged_values(resource));
+        let merged = kubeadm
+            .map(|(fields, _)| fields)
+            .or_else(|| charts::with_merged_values(resource))
+            .or_else(|| operators::with_cluster_version(resource));
         let fields = merged.as_ref().unwrap_or(resource.fields);
         let before = self.counts();
         self.object(fields, Position::Root)?;
@@ -270,6 +273,12 @@ impl Walker<'_> {
             }
             ("package", Value::String(image)) if charts::is_package(self.resource) => {
                 self.container_like_image(image)
+            }
+            ("url", Value::String(url)) if matches!(position, Position::Field("spec")) => {
+                match operators::wasm_image(self.resource, url) {
+                    Some(image) => self.container_like_image(image),
+                    None => self.text(url, Position::Field(key)),
+                }
             }
             ("env" | "args" | "command", _) => {
                 self.scope.is_settings = true;

@@ -50,7 +50,7 @@ impl Image {
             let mapping = Arc::new(Mapping::to(source.clone(), &source));
             Self { mapping, root: entry.root.clone(), required, waived }
         };
-        head.index.images.iter().map(image).collect()
+        head.top_images().map(image).collect()
     }
 
     /// Reads its manifests. Shared manifests are copied for each image, so images are read one after another.

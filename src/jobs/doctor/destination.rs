@@ -19,6 +19,7 @@ use crate::{
     error::{Failure, Kind},
     oci::{Contents, Mapping, Repository},
     problem::Side,
+    units,
 };
 
 /// A larger difference between the clocks can make certificates and tokens invalid.
@@ -103,7 +104,8 @@ fn clock(registry: &str, greeting: &ProbeAnswer, now: SystemTime) -> Option<Chec
             format!("this machine's clock agrees with that of {registry}"),
         ));
     }
-    let message = format!("this machine's clock is {} s {ours} that of {registry}", skew.as_secs());
+    let skew = units::whole_seconds(skew);
+    let message = format!("this machine's clock is {skew} {ours} that of {registry}");
     Some(CheckResult::warning(
         DoctorCheck::Clock,
         message,

@@ -1,9 +1,6 @@
 //! Which images of a layout are imported, and under which names.
 
-use std::{
-    collections::{HashMap, HashSet},
-    path::Path,
-};
+use std::{collections::HashMap, path::Path};
 
 use crate::{
     endpoint::bundle::{BundleError, Head, index::IndexEntry},
@@ -20,16 +17,9 @@ pub(super) struct Imported {
 
 /// Names every image. `typed` holds the values of `--as`.
 pub(super) fn images(head: &Head, typed: &[String], path: &Path) -> Result<Vec<Imported>, Failure> {
-    let mut unnamed: Vec<&IndexEntry> =
-        head.index.images.iter().filter(|image| image.reference.is_none()).collect();
-    let roots: HashMap<&Digest, &Descriptor> =
-        head.index.images.iter().map(|image| (&image.root.digest, &image.root)).collect();
-    let below: HashSet<Digest> = roots.into_values().flat_map(|root| head.manifests_below(root)).collect();
-    // Some programs also list the children of an index, and referrers, in `index.json`.
-    unnamed.retain(|image| {
-        let digest = &image.root.digest;
-        image.label.is_some() || !(below.contains(digest) || head.has_subject(digest))
-    });
+    let mut unnamed: Vec<&IndexEntry> = head.top_images().filter(|image| image.reference.is_none()).collect();
+    // Some programs also list referrers in `index.json`.
+    unnamed.retain(|image| image.label.is_some() || !head.has_subject(&image.root.digest));
     unnamed.dedup_by(|a, b| a.label == b.label && a.root.digest == b.root.digest);
     let mut images: Vec<Imported> = head
         .index

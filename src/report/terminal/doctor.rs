@@ -1,5 +1,6 @@
 //! `doctor`: one line per check, with the hint below it.
 
+use super::wrapped::{Indent, joined_parts, wrapped};
 use crate::{
     error::escape,
     jobs::doctor::{CheckResult, CheckVerdict},
@@ -7,19 +8,31 @@ use crate::{
     units,
 };
 
-pub(super) fn text(document: &DoctorDocument, palette: Palette) -> String {
+/// Before the further lines of a message, and of a hint.
+const BELOW_MESSAGE: &str = "                       ";
+const BELOW_HINT: &str = "                ";
+
+/// The report. `width` is the terminal's, in columns.
+pub(super) fn text(document: &DoctorDocument, width: Option<usize>, palette: Palette) -> String {
     let mut lines = Vec::new();
     for finding in &document.findings {
         // Padded before it is colored: colors have a width of their own.
         let verdict = paint(finding.verdict, palette);
-        lines.push(format!("{verdict}  {:<11}  {}", finding.check.to_string(), finding.message));
+        let first = format!("{verdict}  {:<11}  ", finding.check.to_string());
+        lines.extend(wrapped(&finding.message, Indent { first: &first, rest: BELOW_MESSAGE }, width));
         if let Some(hint) = &finding.hint {
-            lines.push(format!("          {} {}", palette.hint("hint:"), escape(hint).replace('\n', " ")));
+            let (first, hint) =
+                (format!("          {} ", palette.hint("hint:")), escape(hint).replace('\n', " "));
+            lines.extend(wrapped(&hint, Indent { first: &first, rest: BELOW_HINT }, width));
         }
     }
     if !document.names.is_empty() {
         lines.push(String::new());
-        lines.extend(document.names.iter().map(|name| format!("{} -> {}", name.source, name.destination)));
+        let indent = Indent { first: "", rest: "  " };
+        lines.extend(document.names.iter().flat_map(|name| {
+            let parts = [name.source.to_string(), format!("-> {}", name.destination)];
+            joined_parts(parts.iter().map(String::as_str), " ", indent, width)
+        }));
     }
     lines.push(String::new());
     lines.push(summary(&document.findings));
@@ -57,7 +70,7 @@ mod tests {
 
     #[test]
     fn each_check_is_one_line_with_its_hint_below() {
-        assert_snapshot!(text(&samples::doctor(), Palette::plain()), @r#"
+        assert_snapshot!(text(&samples::doctor(), None, Palette::plain()), @r#"
         ok        helm         helm is v3.10.1
         warning   clock        this machine's clock is 600 s behind
                   hint: set the clock
@@ -72,10 +85,15 @@ mod tests {
     }
 
     #[test]
+    fn a_narrow_terminal_breaks_no_word_bug() {
+        assert_snapshot!(text(&samples::doctor(), Some(40), Palette::plain()));
+    }
+
+    #[test]
     fn text_from_a_registry_cannot_imitate_a_line() {
         let failure = Failure::new(Kind::Image, "refused\nok  push  all is well\u{1b}[2J");
         let findings = vec![CheckResult::failed(DoctorCheck::Push, failure)];
-        let text = text(&DoctorDocument::new("r".to_owned(), findings, &[]), Palette::plain());
+        let text = text(&DoctorDocument::new("r".to_owned(), findings, &[]), None, Palette::plain());
         assert!(
             text.starts_with("problem   push         refused ok  push  all is well\\u{1b}[2J\n"),
             "{text}"

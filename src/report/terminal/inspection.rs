@@ -4,6 +4,7 @@ use super::{
     Column,
     fitted::{FittedColumn, Measure, fit},
     joined, one_line, table_lines,
+    wrapped::{Indent, wrapped},
 };
 use crate::{
     outcome::inspection::{BundleContents, BundledImage, InspectedImage, InspectedPlatform},
@@ -30,14 +31,21 @@ fn image_text(image: &InspectedImage, width: Option<usize>) -> String {
         ),
     ];
     lines.extend(attached);
+    let indent = Indent { first: "", rest: "  " };
+    lines = lines.iter().flat_map(|line| wrapped(line, indent, width)).collect();
     lines.push(String::new());
-    let columns = [
-        Column::left("PLATFORM", |platform: &InspectedPlatform| platform.platform.to_string()),
-        Column::left("DIGEST", |platform| platform.digest.to_string()),
-        Column::right("LAYERS", |platform| platform.layers.to_string()),
-        Column::right("SIZE", |platform| units::bytes(platform.total_size)),
-    ];
-    lines.extend(table_lines(&columns, &image.platforms, 2, width));
+    let name = Column::left("PLATFORM", |platform: &InspectedPlatform| platform.platform.to_string());
+    let digest = Column::left("DIGEST", |platform: &InspectedPlatform| platform.digest.to_string());
+    let layers = Column::right("LAYERS", |platform: &InspectedPlatform| platform.layers.to_string());
+    let size = Column::right("SIZE", |platform: &InspectedPlatform| units::bytes(platform.total_size));
+    let columns = [name, digest, layers, size];
+    let mut table = table_lines(&columns, &image.platforms, columns.len(), None);
+    if !all_fit(&table, width) {
+        // On the second line of a row, the digest has the most room.
+        let [name, digest, layers, size] = columns;
+        table = table_lines(&[name, layers, size, digest], &image.platforms, 3, width);
+    }
+    lines.extend(table);
     lines.extend(attestation_lines(image, width));
     lines.join("\n")
 }
@@ -145,11 +153,15 @@ fn bundled_lines(images: &[BundledImage], width: Option<usize>) -> Vec<String> {
     let has_attached = images.iter().any(|image| !image.attached.is_empty());
     let columns: Vec<_> = bundled_columns(has_attached).into_iter().map(|fitting| fitting.column).collect();
     let whole = table_lines(&columns, images, columns.len().saturating_sub(2), None);
-    let fits = |width| whole.iter().all(|line| console::measure_text_width(line) <= width);
-    let Some(width) = width.filter(|width| !fits(*width)) else { return whole };
+    let Some(width) = width.filter(|width| !all_fit(&whole, Some(*width))) else { return whole };
     let columns = bundled_columns(has_attached);
     let fitted = fit(columns, images, |_| None, width, Symbols::of_locale().ellipsis);
     fitted.into_lines(None, width, |row| images.get(row).map(name).unwrap_or_default())
+}
+
+/// Whether the terminal is wide enough for these lines.
+fn all_fit(lines: &[String], width: Option<usize>) -> bool {
+    width.is_none_or(|width| lines.iter().all(|line| console::measure_text_width(line) <= width))
 }
 
 fn name(image: &BundledImage) -> String {
@@ -193,17 +205,23 @@ mod tests {
         media type  application/vnd.oci.image.index.v1+json
         size        122.1 MiB (manifest 1.6 KiB)
 
-        PLATFORM     DIGEST
-          LAYERS      SIZE
-        linux/amd64  sha256:baf0239e48ff4c47ebac3ba02b5cf1506b69cd5a0c0d0c825a53ba65976fb942
-               8  61.0 MiB
-        linux/arm64  sha256:b3e3ab55f887c56c0bd8bec3743b0fb54daaa17861e03db5133ef2835eb0da5a
-              11  61.0 MiB
+        PLATFORM     LAYERS      SIZE
+          DIGEST
+        linux/amd64       8  61.0 MiB
+          sha256:baf0239e48ff4c47ebac3ba02b5cf1506b69cd5a0c0d0c825a53ba65976fb942
+        linux/arm64      11  61.0 MiB
+          sha256:b3e3ab55f887c56c0bd8bec3743b0fb54daaa17861e03db5133ef2835eb0da5a
 
         ATTESTATION                                                              ABOUT
         sha256:96d815328a42cb4ef89d5e0b7a1df6be43b484832c83a7b4596d8402c7c0b12b  linux/amd64
         sha256:88f6811ab5d8fc6d3177f9b7609ae0fcebfda187e5046b62d38bb539e88b74d7  -
         "#);
+    }
+
+    #[test]
+    fn no_digest_is_cut_at_eighty_columns_bug() {
+        let text = images_text(&[samples::inspected()], Some(80));
+        assert!(text.lines().all(|line| console::measure_text_width(line) <= 80), "{text}");
     }
 
     #[test]

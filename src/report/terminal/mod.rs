@@ -13,6 +13,7 @@ mod run;
 mod running;
 mod skipped;
 mod tree;
+mod wrapped;
 
 pub(super) use self::run::word;
 
@@ -42,7 +43,7 @@ pub(super) fn render(document: &Document, presentation: Presentation) -> Result<
         Document::Images(document) => Some(images::table(&document.found.images, presentation.why, width)),
         Document::Inspection(document) if document.found.images.is_empty() => None,
         Document::Inspection(document) if presentation.tree => {
-            Some(tree::images_text(&document.found.images, Symbols::of_locale()))
+            Some(tree::images_text(&document.found.images, Symbols::of_locale(), width))
         }
         Document::Inspection(document) => Some(inspection::images_text(&document.found.images, width)),
         Document::Bundle(document) => Some(inspection::bundle_text(&document.contents, width)),
@@ -51,7 +52,7 @@ pub(super) fn render(document: &Document, presentation: Presentation) -> Result<
         Document::Values(document) => Some(document.found.yaml()),
         Document::LockMerge(document) => Some(lock_merge::text(&document.merged)),
         Document::Running(document) => Some(running::text(&document.images, width)),
-        Document::Doctor(document) => Some(doctor::text(document, Palette::of_stdout())),
+        Document::Doctor(document) => Some(doctor::text(document, width, Palette::of_stdout())),
     })
 }
 

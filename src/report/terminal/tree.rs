@@ -1,6 +1,9 @@
 //! `inspect --tree`: each manifest of an image with its attachments.
 
-use super::one_line;
+use super::{
+    one_line,
+    wrapped::{Indent, joined_parts},
+};
 use crate::{
     oci::{AttachmentKind, Digest},
     outcome::inspection::{InspectedAttachment, InspectedImage},
@@ -8,34 +11,41 @@ use crate::{
     units,
 };
 
-/// The images, separated by empty lines.
-pub(super) fn images_text(images: &[InspectedImage], symbols: Symbols) -> String {
-    images.iter().map(|image| image_text(image, symbols)).collect::<Vec<_>>().join("\n\n")
+/// Between the parts of a line.
+const GAP: &str = "  ";
+
+/// The images, separated by empty lines. `width` is the terminal's, in columns.
+pub(super) fn images_text(images: &[InspectedImage], symbols: Symbols, width: Option<usize>) -> String {
+    images.iter().map(|image| image_text(image, symbols, width)).collect::<Vec<_>>().join("\n\n")
 }
 
 /// One line of the tree with its branches.
 struct Branch {
-    text: String,
+    /// The longest are last: each has a line of its own on a narrow terminal.
+    parts: Vec<String>,
     below: Vec<Branch>,
 }
 
-fn image_text(image: &InspectedImage, symbols: Symbols) -> String {
+fn image_text(image: &InspectedImage, symbols: Symbols, width: Option<usize>) -> String {
     let attached = |digest: &Digest, path: &mut Vec<Digest>| attached_to(digest, &image.attached, path);
     let mut below = Vec::new();
     for platform in image.platforms.iter().filter(|platform| platform.digest != image.digest) {
-        let text =
-            format!("{}  {}  {}", platform.platform, platform.digest, units::bytes(platform.total_size));
-        below.push(Branch { text, below: attached(&platform.digest, &mut Vec::new()) });
+        let (name, size) = (platform.platform.to_string(), units::bytes(platform.total_size));
+        let parts = vec![name, size, platform.digest.to_string()];
+        below.push(Branch { parts, below: attached(&platform.digest, &mut Vec::new()) });
     }
     for attestation in &image.attestations {
-        let text = format!("attestation in the index  {}", attestation.digest);
-        below.push(Branch { text, below: attached(&attestation.digest, &mut Vec::new()) });
+        let parts = vec!["attestation in the index".to_owned(), attestation.digest.to_string()];
+        below.push(Branch { parts, below: attached(&attestation.digest, &mut Vec::new()) });
     }
     below.extend(attached(&image.digest, &mut Vec::new()));
     let attached = image.counts.in_words();
     let attached = if attached.is_empty() { "nothing is attached".to_owned() } else { attached };
-    let mut lines = vec![format!("{}  {}", image.reference, image.digest), format!("  {attached}")];
-    draw(&below, "", symbols, &mut lines);
+    let (reference, digest) = (image.reference.to_string(), image.digest.to_string());
+    let indent = Indent { first: "", rest: GAP };
+    let mut lines = joined_parts([reference.as_str(), &digest], GAP, indent, width);
+    lines.push(format!("{GAP}{attached}"));
+    draw(&below, "", (symbols, width), &mut lines);
     lines.join("\n")
 }
 
@@ -48,15 +58,14 @@ fn attached_to(subject: &Digest, all: &[InspectedAttachment], path: &mut Vec<Dig
     let mut branches = Vec::new();
     for attachment in all.iter().filter(|attachment| attachment.manifest.subject == *subject) {
         let manifest = &attachment.manifest;
-        let tag = manifest.tag.as_ref().map(|tag| format!("  tag {}", one_line(tag))).unwrap_or_default();
-        let text = format!(
-            "{}  {}  {}  {}{tag}",
-            name(attachment.kind),
+        let mut parts = vec![
+            name(attachment.kind).to_owned(),
             one_line(&manifest.artifact_type),
-            manifest.digest,
             units::bytes(manifest.size.saturating_add(attachment.blobs)),
-        );
-        branches.push(Branch { text, below: attached_to(&manifest.digest, all, path) });
+            manifest.digest.to_string(),
+        ];
+        parts.extend(manifest.tag.as_ref().map(|tag| format!("tag {}", one_line(tag))));
+        branches.push(Branch { parts, below: attached_to(&manifest.digest, all, path) });
     }
     path.pop();
     branches
@@ -71,13 +80,18 @@ const fn name(kind: AttachmentKind) -> &'static str {
     }
 }
 
-fn draw(branches: &[Branch], indent: &str, symbols: Symbols, lines: &mut Vec<String>) {
+fn draw(branches: &[Branch], indent: &str, style: (Symbols, Option<usize>), lines: &mut Vec<String>) {
+    let (symbols, width) = style;
     let [branch, last, line] = symbols.tree;
-    for (at, Branch { text, below }) in branches.iter().enumerate() {
+    for (at, Branch { parts, below }) in branches.iter().enumerate() {
         let is_last = at + 1 == branches.len();
-        lines.push(format!("{indent}{}{text}", if is_last { last } else { branch }));
+        let first = format!("{indent}{}", if is_last { last } else { branch });
         let below_indent = format!("{indent}{}", if is_last { "   " } else { line });
-        draw(below, &below_indent, symbols, lines);
+        // The line to what is below runs past the further lines.
+        let rest = format!("{below_indent}{}", if below.is_empty() { "  " } else { line });
+        let parts = parts.iter().map(String::as_str);
+        lines.extend(joined_parts(parts, GAP, Indent { first: &first, rest: &rest }, width));
+        draw(below, &below_indent, style, lines);
     }
 }
 
@@ -108,7 +122,8 @@ mod tests {
         of_sbom.manifest.tag = Some(cosign_tags(&sbom.manifest.digest)[0].clone());
         image.attached = vec![signature, sbom, of_sbom];
         image.counts = AttachedCounts { signatures: 2, sboms: 1, ..AttachedCounts::default() };
-        assert_snapshot!(images_text(&[image], Symbols::UNICODE));
+        assert_snapshot!(images_text(&[image.clone()], Symbols::UNICODE, None));
+        assert_snapshot!("a_narrow_tree", images_text(&[image], Symbols::UNICODE, Some(80)));
     }
 
     #[test]
@@ -118,6 +133,6 @@ mod tests {
         let mut back = attachment(AttachmentKind::Other, "back", &there.manifest.digest);
         back.manifest.digest = image.digest.clone();
         image.attached = vec![there, back];
-        assert!(images_text(&[image], Symbols::ASCII).lines().count() < 12);
+        assert!(images_text(&[image], Symbols::ASCII, None).lines().count() < 12);
     }
 }

@@ -40,6 +40,17 @@ async fn a_token_server_that_is_down_is_not_a_refused_login() {
 }
 
 #[tokio::test]
+async fn a_token_server_that_stalls_has_the_stall_timeout_bug() {
+    let registry = token_registry().await;
+    registry.on("GET", "/token").then(Action::Stall);
+    let run = inspect(&registry).arguments(["--stall-timeout", "2", "--retries", "1"]);
+    let outcome = run.run().await.expect_code(1);
+    assert_eq!(registry.count("GET", "/token"), 2);
+    assert!(outcome.stderr.contains("no data arrived for 1 s"), "{outcome}");
+    assert!(outcome.stderr.contains("raise --stall-timeout SECONDS"), "{outcome}");
+}
+
+#[tokio::test]
 async fn a_token_server_that_asks_for_a_long_pause_fails_at_once() {
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2 * 3600 + 60));
     for (retry_after, expected) in [("1800", "it asks to wait 30 min"), (&date, "it asks to wait 2 h ")] {

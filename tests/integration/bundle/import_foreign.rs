@@ -99,6 +99,33 @@ fn archive_of(folder: &Path) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
+/// Its index lists the children of both images, without a name.
+#[tokio::test]
+async fn children_that_oras_lists_are_not_shown_as_images_bug() {
+    let team = Team::start().await;
+    let source = Registry::start().await;
+    let other = SampleImage::multi_platform("2");
+    for image in [&team.app, &other] {
+        client::push(image, source.address(), "team/app").await;
+    }
+    let from = format!("{}/team/app", source.address().host_port);
+    let file = team.folder.path().join("backup.tar");
+    let to = file.display().to_string();
+    let oras = programs::find("THORAS_MIRROR_TEST_ORAS", "oras");
+    programs::run(oras, ["backup", "--plain-http", "--output", &to, &from]).await;
+    let inspected = Mirror::new(["bundle", "inspect", &to]).run().await.expect_success();
+    assert_eq!(inspected.stdout.matches("sha256:").count(), 3, "the bundle and two images: {inspected}");
+    let verified = Mirror::new(["bundle", "verify", &to]).run().await.expect_success();
+    assert!(verified.stdout.contains("2 images verified"), "{verified}");
+    let names = ["--as", &format!("{}={APP}", team.app.tag), "--as", &format!("2={WEB}")];
+    import(&file, &team.to(), &names).run().await.expect_success();
+    let tags = team.registry.storage().tags();
+    assert_eq!(
+        (&tags["mirror/app:1"], &tags["mirror/web:2"]),
+        (&team.app.root().digest, &other.root().digest)
+    );
+}
+
 #[tokio::test]
 async fn a_crane_layout_is_named_with_as() {
     let team = Team::start().await;

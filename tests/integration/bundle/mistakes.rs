@@ -111,7 +111,7 @@ async fn a_docker_archive_with_links_is_identified_with_both_remedies() {
     for path in &paths {
         for command in COMMANDS {
             let text = "looks like an archive of `docker save` before Docker 25";
-            assert_refused(command, path, 3, text, "save it again with Docker 25").await;
+            assert_refused(command, path, 3, text, "save the image again with Docker 25").await;
             assert_refused(command, path, 3, text, "skopeo copy docker-archive:FILE oci-archive:NEW").await;
         }
         let piped = import(Path::new("-"), "127.0.0.1:1/mirror", &[]).stdin(fs::read(path).unwrap());

@@ -90,3 +90,20 @@ async fn several_selections_in_one_run_are_refused() {
     let outcome = Mirror::new(sync).run().await.expect_code(2);
     assert!(outcome.stderr.contains("standard input can be read only once"), "{outcome}");
 }
+
+#[tokio::test]
+async fn an_input_that_is_too_large_or_binary_is_not_blamed_on_its_path_bug() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(256 * 1024 * 1024 + 1).unwrap();
+    let path = file.path().to_str().unwrap();
+    for flag in ["--images", "--rendered"] {
+        let outcome = images(&[flag, path]).await.expect_code(3);
+        assert!(outcome.stderr.contains("it is larger than 256 MiB"), "{outcome}");
+        assert!(outcome.stderr.contains("hint: split the file"), "{outcome}");
+    }
+    std::fs::write(path, b"\x1f\x8b\xff").unwrap();
+    let outcome = images(&["--images", path]).await.expect_code(3);
+    assert!(outcome.stderr.contains("hint: pass a text file"), "{outcome}");
+    let lock = Mirror::new(["verify", "--lock", "/dev/zero"]).run().await.expect_code(3);
+    assert!(lock.stderr.contains("hint: no lock is so large"), "{lock}");
+}

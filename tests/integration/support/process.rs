@@ -206,6 +206,16 @@ impl Running {
         self.signal(Signal::TERM);
     }
 
+    /// Sends SIGHUP, as a terminal does when it is closed.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// Sends SIGQUIT, as a terminal does for Ctrl and a backslash.
+    pub fn quit(&self) {
+        self.signal(Signal::QUIT);
+    }
+
     /// Sends SIGKILL, which the program cannot handle.
     pub fn kill(&self) {
         self.signal(Signal::KILL);

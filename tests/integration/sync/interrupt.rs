@@ -41,6 +41,17 @@ async fn sigterm_exits_with_143() {
 }
 
 #[tokio::test]
+async fn a_closed_terminal_and_ctrl_backslash_end_a_run_in_order_bug() {
+    for (send, code) in [(Running::hang_up as fn(&Running), 129), (Running::quit, 131)] {
+        let (pair, running, _gate) = stalled_sync(&[]).await;
+        send(&running);
+        let outcome = running.outcome().await.expect_code(code);
+        assert!(outcome.stderr.contains("error: interrupted"), "{outcome}");
+        assert_eq!(pair.tags(), [""; 0]);
+    }
+}
+
+#[tokio::test]
 async fn an_interrupted_run_prints_a_document_too() {
     let (_pair, running, _gate) = stalled_sync(&["--output", "json"]).await;
     running.interrupt();

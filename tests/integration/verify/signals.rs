@@ -36,3 +36,11 @@ async fn sigterm_ends_it_immediately() {
     running.terminate();
     let _ = running.outcome().await.expect_code(143);
 }
+
+#[tokio::test]
+async fn a_command_that_copies_nothing_mentions_no_tags_bug() {
+    let (_registry, running) = stalled().await;
+    running.terminate();
+    let outcome = running.outcome().await.expect_code(143);
+    assert!(!outcome.stderr.contains("tagged"), "{outcome}");
+}

@@ -11,8 +11,9 @@ impl BundleError {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::OldDocker { .. } => {
-                "save it again with Docker 25 or later, or convert it with `skopeo copy docker-archive:FILE \
-                 oci-archive:NEW:NAME:TAG` and pass NEW"
+                "save the image again with Docker 25 or later, `crane pull --format=oci` or `skopeo copy --all … \
+                 oci-archive:FILE`, or convert it with `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG` and \
+                 pass NEW: it has a single platform, and its digest changes"
             }
             Self::Subfolder { in_archive: false, .. } => "pass that folder",
             Self::Subfolder { in_archive: true, .. } => {

@@ -5,6 +5,7 @@ use std::{
     error::Error,
     fmt,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use futures::FutureExt;
@@ -107,14 +108,23 @@ struct Inner {
     /// The challenge from `/v2/`, for registries whose 401 has none.
     asked: Mutex<HashMap<Origin, Arc<OnceCell<Option<Challenge>>>>>,
     tokens: Arc<TokenCache>,
+    /// The timeout for each attempt to get a token.
+    patience: Duration,
 }
 
 impl Authenticator {
-    /// Reads no file and sends no request. Token servers are hosts like any other: `states` knows how they are.
+    /// Reads no file and sends no request. Token servers are hosts like any other: `states` knows how they are. `stall` is
+    /// the timeout for each piece of a transfer; tokens are small and get half of it.
     #[must_use]
-    pub(in super::super) fn new(credentials: Credentials, clients: Clients, states: Arc<HostStates>) -> Self {
+    pub(in super::super) fn new(
+        credentials: Credentials,
+        clients: Clients,
+        states: Arc<HostStates>,
+        stall: Duration,
+    ) -> Self {
         let (challenges, asked, tokens) = (Mutex::default(), Mutex::default(), Arc::default());
-        Self { shared: Arc::new(Inner { credentials, clients, states, challenges, asked, tokens }) }
+        let patience = (stall / 2).max(Duration::from_secs(1));
+        Self { shared: Arc::new(Inner { credentials, clients, states, challenges, asked, tokens, patience }) }
     }
 
     /// The credentials that are used.
@@ -254,6 +264,7 @@ impl Inner {
             found,
             repository: &key.repository,
             action,
+            patience: self.patience,
         }
         .send()
         .await
@@ -263,7 +274,7 @@ impl Inner {
         let client = self.client(registry)?;
         let url = registry.url("/v2/").map_err(|_| AuthError::NoChallenge { registry: registry.clone() })?;
         let state = self.states.of(registry);
-        let answer = exchange::send(&client, &state, Request::new(Method::GET, url)).await?;
+        let answer = exchange::send(&client, &state, Request::new(Method::GET, url), self.patience).await?;
         Ok(Challenge::from_headers(&answer.headers).map(|challenge| match challenge {
             // The scope for `/v2/` is not the scope for a repository.
             Challenge::Bearer(bearer) => Challenge::Bearer(Bearer { scopes: Vec::new(), ..bearer }),

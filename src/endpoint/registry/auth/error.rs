@@ -182,7 +182,12 @@ impl AuthError {
                 return error.remedy_at(host, &Location::new(Operation::Connect, side, host));
             }
             Self::Unreachable { host, reason, .. } => {
-                return reason.remedy_at(host, &Location::new(Operation::Connect, side, host));
+                // The server was reached: the connect timeout would not help.
+                let operation = match **reason {
+                    RegistryError::Stalled(_) => Operation::ReadManifest,
+                    _ => Operation::Connect,
+                };
+                return reason.remedy_at(host, &Location::new(operation, side, host));
             }
             Self::WebPage { host, .. } => return Some(answers_as_web_page(host)),
             Self::Answer { .. } => {

@@ -25,7 +25,6 @@ use crate::{
 pub(super) const MAX_BODY_SIZE: usize = 128 * 1024;
 
 const MAX_MESSAGE_LENGTH: usize = 300;
-const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// A response. No `Debug`: it may hold a token.
 #[derive(Default)]
@@ -42,8 +41,14 @@ pub(super) struct Answer {
     pub(super) elapsed: Duration,
 }
 
-/// Sends a request whose body, if any, is in memory. Returns the last response if retries do not help.
-pub(super) async fn send(client: &Client, host: &HostState, request: Request) -> Result<Answer, AuthError> {
+/// Sends a request whose body, if any, is in memory. Returns the last response if retries do not help. `patience` limits
+/// each attempt.
+pub(super) async fn send(
+    client: &Client,
+    host: &HostState,
+    request: Request,
+    patience: Duration,
+) -> Result<Answer, AuthError> {
     let url = request.url().clone();
     let failed = |error: RegistryError| {
         let host = Origin::of(&url).map_or_else(|_| redacted(&url), |origin| origin.host_and_port());
@@ -59,7 +64,11 @@ pub(super) async fn send(client: &Client, host: &HostState, request: Request) ->
         }
     };
     let mut request = request;
-    request.timeout_mut().get_or_insert(TIME_LIMIT);
+    *request.timeout_mut() = Some(patience);
+    let translate = |error: &reqwest::Error| match client_error::translate(error) {
+        RegistryError::Stalled(_) => RegistryError::Stalled(patience),
+        error => error,
+    };
     let mut tries = Attempts::new(attempts());
     loop {
         host.ready().await;
@@ -72,10 +81,10 @@ pub(super) async fn send(client: &Client, host: &HostState, request: Request) ->
         let error = match &outcome {
             Ok(answer) if !refusal(answer).is_temporary() => {
                 host.answered();
-                return outcome.map_err(|error| failed(client_error::translate(&error)));
+                return outcome.map_err(|error| failed(translate(&error)));
             }
             Ok(answer) => RegistryError::Refused(refusal(answer)),
-            Err(error) => client_error::translate(error),
+            Err(error) => translate(error),
         };
         host.failed(&error);
         // A request that cannot be built will not succeed later.

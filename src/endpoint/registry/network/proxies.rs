@@ -55,7 +55,8 @@ impl Proxies {
     /// Reads the environment of this process.
     #[must_use]
     pub fn of_process() -> Self {
-        Self::of(|name| std::env::var(name).ok())
+        // A value that is not UTF-8 is not a URL: it is refused, not ignored.
+        Self::of(|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
     }
 
     /// Reads each variable with `variable`. An empty variable counts as unset.

@@ -149,6 +149,7 @@ fn again(extra: ExtraReads) -> String {
     let count = usize::try_from(reads).unwrap_or(usize::MAX);
     let from = match from_destinations {
         0 => String::new(),
+        from if from == reads => ", from another destination".to_owned(),
         from => format!(", {from} of them from another destination"),
     };
     match count {
@@ -224,4 +225,17 @@ fn failed_counts(images: &[ImageOutcome]) -> String {
         .map(|(status, why, count)| format!("{count} {}{why}", word(status)))
         .collect();
     if counts.is_empty() { String::new() } else { format!("; {}", counts.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_that_all_came_from_destinations_are_not_counted_twice_bug() {
+        let text = |reads, from_destinations| again(ExtraReads { reads, bytes: 1024, from_destinations });
+        assert_eq!(text(1, 1), "; 1 blob read again (1.0 KiB, from another destination)");
+        assert_eq!(text(3, 1), "; 3 blobs read again (1.0 KiB, 1 of them from another destination)");
+        assert_eq!(text(2, 0), "; 2 blobs read again (1.0 KiB)");
+    }
 }

@@ -1,6 +1,6 @@
 //! The public interface of the module against a scripted registry and token server.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header::WWW_AUTHENTICATE};
@@ -42,7 +42,12 @@ impl Fixture {
             server,
             registry,
             repository,
-            authenticator: Authenticator::new(credentials, clients(), Arc::default()),
+            authenticator: Authenticator::new(
+                credentials,
+                clients(),
+                Arc::default(),
+                Duration::from_secs(60),
+            ),
         }
     }
 

@@ -87,8 +87,12 @@ async fn the_license_is_not_sent_for_another_path() {
 #[tokio::test]
 async fn a_public_registry_cannot_name_a_loopback_realm() {
     let server = TestServer::start(|_| reply(200, TOKEN)).await;
-    let authenticator =
-        Authenticator::new(Credentials::new(&Environment::default()), clients(), Arc::default());
+    let authenticator = Authenticator::new(
+        Credentials::new(&Environment::default()),
+        clients(),
+        Arc::default(),
+        Duration::from_secs(60),
+    );
     let repository: Repository = "registry.example/team/app".parse().unwrap();
     let scopes = [Scope::pull(&repository)];
     for (scheme, realm) in [
@@ -111,7 +115,7 @@ async fn an_https_registry_cannot_name_an_http_realm() {
     let host = fixture.server.address.to_string();
     let registry = Origin::of_registry(&host, Scheme::Https).unwrap();
     let credentials = password(Credentials::new(&Environment::default()), &registry);
-    let authenticator = Authenticator::new(credentials, clients(), Arc::default());
+    let authenticator = Authenticator::new(credentials, clients(), Arc::default(), Duration::from_secs(60));
     let access = Access { registry: &registry, repository: &fixture.repository, scopes: &[] };
     let error = authenticator.challenged(access, &fixture.bearer(""), None).await.unwrap_err();
     assert_eq!(refusal(&error), RealmRefusal::PlainHttp);
