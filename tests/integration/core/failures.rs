@@ -299,7 +299,7 @@ fn a_manifest_that_is_refused_for_another_reason_than_missing_content_is_pushed_
 fn a_transfer_that_makes_progress_is_retried_beyond_the_attempt_limit() {
     let world = World::of_layers(&[&[8]]);
     let (layer, _) = layer(8);
-    let breaking = Fault::always(Side::Source, Act::OpenBlob, &layer, Effect::BreakAfter(300));
+    let breaking = Fault::always(Side::Source, Act::OpenBlob, &layer, Effect::BreakAfter(350));
     world.source.plan(breaking.times(20));
     let mirrored = try_all(&world);
     assert!(mirrored[0].outcome.is_confirmed(), "{:#?}", mirrored[0].outcome);
