@@ -139,8 +139,9 @@ fn check_replaceable(path: &Path) -> Result<(), LockError> {
         return Ok(());
     }
     check_size(metadata.len()).map_err(|error| LockError::Unwritable(path.to_owned(), error))?;
-    let file = File::open(path).map_err(|error| LockError::Unreadable(path.to_owned(), error))?;
-    match parse::schema_of(BufReader::new(file)) {
+    let unreadable = |error| LockError::Unreadable(path.to_owned(), error);
+    let file = File::open(path).map_err(unreadable)?;
+    match parse::schema_of(BufReader::new(file)).map_err(unreadable)? {
         Ok(schema) if parse::is_known(&schema) => Ok(()),
         Ok(schema) => Err(LockError::Version { path: path.to_owned(), schema }),
         Err(reason) => Err(LockError::WouldOverwrite(path.to_owned(), reason)),

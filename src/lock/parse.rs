@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt,
-    io::{BufReader, Read, Seek},
+    io::{self, BufReader, Read, Seek},
     path::Path,
 };
 
@@ -44,13 +44,19 @@ impl Lock {
     }
 
     /// The same, piece by piece. Each reader gives the content from its beginning: the first is read for the version,
-    /// the second for the rest, and to the end unless that fails.
-    pub(crate) fn from_readers(first: impl Read, second: impl Read) -> Result<Self, String> {
+    /// the second for the rest, and to the end unless that fails. `Err(Ok(…))` tells why it is no lock in one line of
+    /// text, `Err(Err(…))` why it cannot be read.
+    pub(crate) fn from_readers(
+        first: impl Read,
+        second: impl Read,
+    ) -> Result<Self, Result<String, io::Error>> {
         let path = Path::new(IN_A_BUNDLE);
         let version = version(schema_of(BufReader::with_capacity(PIECE, first)), path);
-        version
-            .and_then(|version| Self::parse_version(&version, second, path))
-            .map_err(|error| in_one_line(&error))
+        let parsed = version.and_then(|version| Self::parse_version(&version, second, path));
+        parsed.map_err(|error| match error {
+            LockError::Unreadable(_, error) => Err(error),
+            error => Ok(in_one_line(&error)),
+        })
     }
 
     /// Reads a lock's content. `path` names it in errors.
@@ -210,7 +216,8 @@ enum Version {
     Second,
 }
 
-fn version(schema: Result<String, NotALock>, path: &Path) -> Result<Version, LockError> {
+fn version(schema: io::Result<Result<String, NotALock>>, path: &Path) -> Result<Version, LockError> {
+    let schema = schema.map_err(|error| LockError::Unreadable(path.to_owned(), error))?;
     let schema = schema.map_err(|reason| LockError::NotALock(path.to_owned(), reason))?;
     match schema.as_str() {
         SCHEMA => Ok(Version::Second),
@@ -219,20 +226,22 @@ fn version(schema: Result<String, NotALock>, path: &Path) -> Result<Version, Loc
     }
 }
 
-/// The version of a lock. The rest is not kept: a tree of arbitrary JSON takes many times its length in memory.
-pub(super) fn schema_of(content: impl Read) -> Result<String, NotALock> {
-    let header: Header = serde_json::from_reader(content).map_err(|error| {
-        if error.is_syntax() || error.is_eof() {
-            NotALock::NotJson { line: error.line(), column: error.column() }
-        } else {
-            NotALock::NoSchema
+/// The version of a lock, or why it is none; the outer error is that of the reader. The rest is not kept: a tree of
+/// arbitrary JSON takes many times its length in memory.
+pub(super) fn schema_of(content: impl Read) -> io::Result<Result<String, NotALock>> {
+    let header: Header = match serde_json::from_reader(content) {
+        Ok(header) => header,
+        Err(error) if error.is_io() => return Err(error.into()),
+        Err(error) if error.is_syntax() || error.is_eof() => {
+            return Ok(Err(NotALock::NotJson { line: error.line(), column: error.column() }));
         }
-    })?;
-    match header.schema {
+        Err(_) => return Ok(Err(NotALock::NoSchema)),
+    };
+    Ok(match header.schema {
         Some(schema) if schema.starts_with(FAMILY) => Ok(schema),
         Some(schema) => Err(NotALock::OtherSchema(schema)),
         None => Err(NotALock::NoSchema),
-    }
+    })
 }
 
 /// Whether this program reads a version.

@@ -96,25 +96,42 @@ impl Content {
     }
 
     /// The lock in this file, which has at most `most_values` values and the digest that the index records, if any.
-    /// The bytes that are hashed are those that are parsed, even if somebody changes the file meanwhile.
+    /// `path` names the bundle in errors.
     pub(crate) fn read_lock(
         &self,
         expected: Option<&Digest>,
         most_values: usize,
+        path: &Path,
     ) -> Result<Lock, BundleError> {
+        let lock =
+            self.parse_lock(expected, most_values, |content| Lock::from_readers(self.reader(), content))?;
+        lock.map_err(|error| match error {
+            Ok(reason) => BundleError::Lock(reason),
+            Err(error) => BundleError::unreadable(path, error),
+        })
+    }
+
+    /// What `parse` makes of this lock, if the lock has at most `most_values` values and the expected digest. The bytes
+    /// that are hashed are those that are parsed, even if somebody changes the file meanwhile.
+    pub(crate) fn parse_lock<T>(
+        &self,
+        expected: Option<&Digest>,
+        most_values: usize,
+        parse: impl FnOnce(&mut dyn Read) -> T,
+    ) -> Result<T, BundleError> {
         let mut hashed = Hashed::new(self, expected, most_values);
-        let lock = Lock::from_readers(self.reader(), &mut hashed);
+        let parsed = parse(&mut hashed);
+        // The parser may have stopped at an error. That the bytes are not those recorded explains it.
+        let rest = io::copy(&mut hashed, &mut io::sink());
         if hashed.values > most_values {
             return Err(BundleError::Lock(format!("it has more than {most_values} values")));
         }
-        // An error can come before the end. Which one it is matters less than that the bytes are not those recorded.
-        let rest = io::copy(&mut hashed, &mut io::sink());
-        let found = hashed.hasher.take().map(Hasher::finish);
+        let found = hashed.hasher.map(Hasher::finish);
         match expected {
             Some(expected) if rest.is_ok() && found.as_ref() != Some(expected) => {
                 Err(BundleError::Lock(format!("its digest is not {expected}, as in index.json")))
             }
-            _ => lock.map_err(BundleError::Lock),
+            _ => Ok(parsed),
         }
     }
 
@@ -227,10 +244,26 @@ mod tests {
         let content = Content::written(|out| out.write_all(text.as_bytes()));
         assert!(matches!(content, Content::Stored(_)));
         let digest = Digest::sha256(text.as_bytes());
-        assert_eq!(content.read_lock(Some(&digest), 100_000).unwrap().images.len(), 9000);
-        assert_eq!(content.read_lock(None, 100_000).unwrap().images.len(), 9000);
-        let error = content.read_lock(Some(&digest), 100).unwrap_err();
+        assert_eq!(content.read_lock(Some(&digest), 100_000, Path::new("a.tar")).unwrap().images.len(), 9000);
+        assert_eq!(content.read_lock(None, 100_000, Path::new("a.tar")).unwrap().images.len(), 9000);
+        let error = content.read_lock(Some(&digest), 100, Path::new("a.tar")).unwrap_err();
         assert!(error.to_string().contains("more than 100 values"), "{error}");
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_read_is_not_called_damaged_bug() {
+        let text = lock_of(9000);
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let (opened, size) = (file.reopen().unwrap(), text.len() as u64);
+        let slices = Slices::new(vec![("a.tar".to_owned(), Some(opened), size)]);
+        let content = Content::Stored(BlobReader::new(slices, Extent { offset: 0, size }));
+        let digest = Digest::sha256(text.as_bytes());
+        content.read_lock(Some(&digest), 100_000, Path::new("a.tar")).unwrap();
+        file.as_file().set_len(size / 2).unwrap();
+        let error = content.read_lock(Some(&digest), 100_000, Path::new("a.tar")).unwrap_err();
+        assert!(matches!(error, BundleError::Unreadable { .. }), "{error}");
+        assert!(error.to_string().contains("a.tar"), "{error}");
     }
 
     #[test]
@@ -240,11 +273,11 @@ mod tests {
             [lock_of(1), lock_of(1) + "}", "{".to_owned(), String::new(), r#"{"schema":"x"}"#.to_owned()]
         {
             let content = Content::from(Bytes::from(text.clone().into_bytes()));
-            let error = content.read_lock(Some(&recorded), 100).unwrap_err();
+            let error = content.read_lock(Some(&recorded), 100, Path::new("a.tar")).unwrap_err();
             assert!(error.to_string().contains("its digest is not"), "{text}: {error}");
         }
         let spaced = lock_of(1) + "  \n";
         let digest = Digest::sha256(spaced.as_bytes());
-        Content::from(Bytes::from(spaced)).read_lock(Some(&digest), 100).unwrap();
+        Content::from(Bytes::from(spaced)).read_lock(Some(&digest), 100, Path::new("a.tar")).unwrap();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    path::Path,
     sync::Arc,
 };
 
@@ -45,11 +46,15 @@ pub struct Head {
 }
 
 impl Head {
-    /// Parses the first two files. Manifests are added later.
-    pub(crate) fn new(index_bytes: Bytes, lock_content: Option<Content>) -> Result<Self, BundleError> {
+    /// Parses the first two files. Manifests are added later. `path` names the bundle in errors.
+    pub(crate) fn new(
+        index_bytes: Bytes,
+        lock_content: Option<Content>,
+        path: &Path,
+    ) -> Result<Self, BundleError> {
         let index = Index::read(&index_bytes)?;
         let most = most_lock_values(index.images.len());
-        let read = |content: &Content| content.read_lock(index.lock.as_ref(), most);
+        let read = |content: &Content| content.read_lock(index.lock.as_ref(), most, path);
         let lock = lock_content.as_ref().map(read).transpose()?;
         let foreign_layers = lock.as_ref().is_some_and(|lock| lock.foreign_layers).into();
         let roots = index.images.iter().chain(&index.trust).map(|entry| &entry.root);

@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -122,7 +122,8 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
                 Name::Blob(digest) => {
                     if head.is_none() {
                         let index: Bytes = index.take().ok_or(BundleError::IndexTooLate)?;
-                        head = Some(Head::new(index, lock.take().map(Content::Memory))?);
+                        let lock = lock.take().map(Content::Memory);
+                        head = Some(Head::new(index, lock, Path::new(STANDARD_INPUT))?);
                     }
                     if size > MAX_MANIFEST_SIZE as u64 {
                         return Err(BundleError::IndexTooLate);
@@ -139,7 +140,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         self.refuse_other_archives(marker)?;
         let head = match (head, index) {
             (Some(head), _) => head,
-            (None, Some(index)) => Head::new(index, lock.map(Content::Memory))?,
+            (None, Some(index)) => Head::new(index, lock.map(Content::Memory), Path::new(STANDARD_INPUT))?,
             (None, None) => return Err(not_a_layout("it has no `index.json` file")),
         };
         if !marker {

@@ -152,7 +152,7 @@ impl Bundle {
             return Err(BundleError::Marker);
         }
         let index = index.ok_or_else(|| refused("it has no `index.json` file"))?;
-        let mut head = Head::new(index, lock)?;
+        let mut head = Head::new(index, lock, storage.path())?;
         let mut wanted: Vec<Digest> = head.closure.wanted().cloned().collect();
         while let Some(digest) = wanted.pop() {
             let Some(manifest) = storage.blob(&digest)? else { continue };
@@ -229,7 +229,11 @@ fn unaltered_head(
     let limit = largest_lock(Some(&index));
     let Some(lock) = next(Name::Lock)?.filter(|file| file.size() <= limit) else { return Ok(None) };
     let lock = lock_content(lock, Some(&index), path)?;
-    let Ok(mut head) = Head::new(index, Some(lock)) else { return Ok(None) };
+    let mut head = match Head::new(index, Some(lock), path) {
+        Ok(head) => head,
+        Err(error @ BundleError::Unreadable { .. }) => return Err(error),
+        Err(_) => return Ok(None),
+    };
     while !head.closure.is_complete() {
         match scan.next_file() {
             Ok(Some((Name::Blob(digest), extent))) if extent.size <= MAX_MANIFEST_SIZE as u64 => {

@@ -331,5 +331,5 @@ fn the_limits_admit_ten_thousand_signed_images() {
     let values = bytes.split(|byte| *byte == b',').count();
     assert!(values * 100 < head::most_lock_values(entries * 100), "{values} values");
     assert!(bytes.len() as u64 * TIMES < crate::lock::MAX_RECEIPT_SIZE);
-    Head::new(index.into(), Some(content::Content::from(Bytes::from(bytes)))).unwrap();
+    Head::new(index.into(), Some(content::Content::from(Bytes::from(bytes))), Path::new("x")).unwrap();
 }

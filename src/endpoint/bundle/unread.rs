@@ -79,22 +79,21 @@ fn outline(
     path: &Path,
 ) -> Result<(Option<Placement>, usize), BundleError> {
     let limit = index::largest_lock(index.count());
-    lock.check_readable(names::LOCK, limit)?;
-    if let Some(expected) = &index.lock()? {
-        let found = super::hashing::hash_with_progress(lock, expected, lock.size(), |_| ());
-        let found = found.map_err(|error| BundleError::unreadable(path, error))?.finish();
-        if found != *expected {
-            return Err(BundleError::Lock(format!("its digest is not {expected}, as in index.json")));
+    let content = Content::of_file(lock.clone(), names::LOCK, limit, path)?;
+    let (expected, most) = (index.lock()?, most_lock_values(index.count()));
+    let outline = content.parse_lock(expected.as_ref(), most, |content| {
+        serde_json::from_reader::<_, Outline>(BufReader::with_capacity(PIECE, content))
+    })?;
+    let outline = outline.map_err(|error| {
+        if error.is_io() {
+            return BundleError::unreadable(path, error.into());
         }
-    }
-    let reader = BufReader::with_capacity(PIECE, lock.sequential());
-    let unreadable = |error: serde_json::Error| BundleError::Lock(json_problem(&error));
-    let outline: Outline = serde_json::from_reader(reader).map_err(unreadable)?;
+        BundleError::Lock(json_problem(&error))
+    })?;
     if outline.schema == SCHEMA {
         let left_out = outline.base.map_or(0, |base| base.blobs.len());
         return Ok((outline.destinations.into_iter().next(), left_out));
     }
-    let content = Content::of_file(lock.clone(), names::LOCK, limit, path)?;
-    let lock = content.read_lock(index.lock()?.as_ref(), most_lock_values(index.count()))?;
+    let lock = content.read_lock(expected.as_ref(), most, path)?;
     Ok((lock.placement().cloned(), lock.base.map_or(0, |base| base.blobs.len())))
 }
