@@ -12,6 +12,11 @@ macro_rules! forward {
             self.$inner.side()
         }
     };
+    (@ is_far $inner:tt) => {
+        fn is_far(&self, repository: &$crate::oci::Repository) -> bool {
+            self.$inner.is_far(repository)
+        }
+    };
     (@ digest $inner:tt) => {
         async fn digest(
             &self,

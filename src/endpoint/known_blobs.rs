@@ -134,7 +134,7 @@ impl<D: Destination> Source for KnownBlobsDestination<D> {
 impl<D: Destination> Destination for KnownBlobsDestination<D> {
     type Sink = D::Sink;
 
-    forward!(destination: put_manifest);
+    forward!(destination: is_far, put_manifest);
 
     async fn begin_blob(
         &self,

@@ -171,6 +171,11 @@ pub trait Destination: Source {
         self.begin_blob(repository, blob, mount)
     }
 
+    /// Whether its answers are known to take long, because it is far away.
+    fn is_far(&self, _repository: &Repository) -> bool {
+        false
+    }
+
     /// Writes a manifest, byte for byte, under a tag or its digest. A manifest with a subject can then be found from its
     /// subject, even if the endpoint does not list referrers by itself.
     fn put_manifest(

@@ -1,9 +1,6 @@
 //! The transfer of one blob: open the destination, open the source, stream, and retry if that helps.
 
-use std::{
-    pin::pin,
-    sync::{Arc, OnceLock},
-};
+use std::{pin::pin, sync::Arc};
 
 use futures::{
     StreamExt,
@@ -12,7 +9,6 @@ use futures::{
 };
 use tokio::{sync::oneshot, time::Instant};
 
-use super::queue::Queue;
 use crate::{
     endpoint::{Begun, BlobSink, BlobStream, Destination, Error, Location, Source, VerifiedBody},
     event::{BlobOutcome, Event, EventSink},
@@ -27,7 +23,6 @@ pub(super) struct BlobTransfer<'a, S, D> {
     pub(super) image: &'a Arc<Mapping>,
     pub(super) blob: &'a Descriptor,
     pub(super) mount: Option<&'a Repository>,
-    pub(super) queue: &'a Queue,
 }
 
 impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
@@ -95,21 +90,12 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
     /// round trip. What is opened in vain is closed before it is read.
     async fn begin(&self) -> Result<(Begun<D::Sink>, Option<BlobStream>), Error> {
         let (expect, expected) = oneshot::channel();
-        let asked = OnceLock::new();
-        let expect_wanted = || {
-            let _ = asked.set(Instant::now());
+        let expect_wanted = move || {
             // The receiver is gone only if the transfer is.
             let _ = expect.send(());
         };
         let (repository, blob) = (&self.image.repository, self.blob);
-        let begin = async {
-            let answer =
-                self.destination.begin_blob_expecting(repository, blob, self.mount, expect_wanted).await;
-            if let (Ok(_), Some(asked)) = (&answer, asked.get()) {
-                self.queue.note_answer(asked.elapsed());
-            }
-            answer
-        };
+        let begin = self.destination.begin_blob_expecting(repository, blob, self.mount, expect_wanted);
         let open = async {
             match expected.await {
                 Ok(()) => self.open(0).await.map(Some),

@@ -156,6 +156,9 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             }
             _ => None,
         };
+        if self.destination.is_far(&image.repository) {
+            self.queue.admit_more_large();
+        }
         // A mount transfers no bytes, so it does not count as large.
         let _slot = self.queue.acquire(rank, if mount.is_some() { 0 } else { size }).await;
         self.events.emit(Event::BlobStarted { image: Arc::clone(image), blob: blob.clone() });
@@ -311,7 +314,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         mount: Option<&'a Repository>,
     ) -> BlobTransfer<'a, S, D> {
         let (source, destination, events) = (&*self.source, &*self.destination, &self.events);
-        BlobTransfer { source, destination, events, image, blob, mount, queue: &self.queue }
+        BlobTransfer { source, destination, events, image, blob, mount }
     }
 }
 

@@ -11,27 +11,20 @@ use std::{
     cmp::Ordering,
     collections::BinaryHeap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use tokio::sync::oneshot;
 
 /// The size in bytes from which a blob counts as large.
 const LARGE: u64 = 1024 * 1024;
-/// How many eighths of the slots large blobs may have, and how many if all answers come from far away.
+/// How many eighths of the slots large blobs may have, and how many if the destination is far away.
 const LARGE_EIGHTHS: usize = 3;
 const LARGE_EIGHTHS_FAR: usize = 6;
-/// An answer that takes this long comes from far away, or from a busy registry.
-const FAR: Duration = Duration::from_millis(15);
-/// This many of the first answers decide.
-const DECISIVE_ANSWERS: u32 = 3;
 
 /// The queue of one run.
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Arc<Mutex<State>>,
-    /// How many more slots large blobs may have over a long link.
-    more_large_far: usize,
 }
 
 #[derive(Debug)]
@@ -41,8 +34,8 @@ struct State {
     small: BinaryHeap<Waiter>,
     large: BinaryHeap<Waiter>,
     next: u64,
-    /// How many answers took long; `None` as soon as it is decided whether the link is long.
-    slow_answers: Option<u32>,
+    /// How many more slots large blobs get if the destination is far away.
+    more_large: usize,
 }
 
 /// When the blobs of an image are copied: images with a smaller rank come first.
@@ -83,26 +76,22 @@ impl Queue {
         let free = at_once.max(1);
         let large = |eighths: usize| (free * eighths).div_ceil(8);
         let free_large = large(LARGE_EIGHTHS);
-        let state = State { free, free_large, slow_answers: Some(0), ..State::empty() };
-        let more_large_far = large(LARGE_EIGHTHS_FAR) - free_large;
-        Self { state: Arc::new(Mutex::new(state)), more_large_far }
+        let more_large = large(LARGE_EIGHTHS_FAR) - free_large;
+        let state = State { free, free_large, more_large, ..State::empty() };
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Records how long an endpoint took to answer a short request. If the first answers all took long, large blobs get
-    /// more slots.
-    pub(super) fn note_answer(&self, time: Duration) {
-        {
+    /// Gives large blobs more of the slots: the destination is far away. Has an effect only once.
+    pub(super) fn admit_more_large(&self) {
+        let more = {
             let mut state = lock(&self.state);
-            let Some(slow) = state.slow_answers else { return };
-            let is_slow = time >= FAR;
-            if is_slow && slow + 1 < DECISIVE_ANSWERS {
-                state.slow_answers = Some(slow + 1);
-                return;
-            }
-            state.slow_answers = None;
-            state.free_large += if is_slow { self.more_large_far } else { 0 };
+            let more = std::mem::take(&mut state.more_large);
+            state.free_large += more;
+            more
+        };
+        if more > 0 {
+            hand_out(&self.state);
         }
-        hand_out(&self.state);
     }
 
     /// Waits for a slot for a blob of `size` bytes of an image with this rank.
@@ -127,7 +116,7 @@ impl Queue {
 impl State {
     fn empty() -> Self {
         let (small, large) = (BinaryHeap::new(), BinaryHeap::new());
-        Self { free: 0, free_large: 0, small, large, next: 0, slow_answers: None }
+        Self { free: 0, free_large: 0, small, large, next: 0, more_large: 0 }
     }
 
     /// The first waiter that a free slot may serve.
@@ -242,25 +231,17 @@ mod tests {
         assert!(Queue::new(0).acquire(RANK, 1).now_or_never().is_some(), "zero would never move anything");
     }
 
-    /// How many large blobs are in progress after answers that took this long.
-    fn large_after(answers: &[u64]) -> usize {
-        let queue = Queue::new(16);
-        let mut held: Vec<_> = (0..16).filter_map(|_| queue.acquire(RANK, LARGE).now_or_never()).collect();
-        assert_eq!(held.len(), 6);
-        for time in answers {
-            queue.note_answer(Duration::from_millis(*time));
-        }
-        held.extend((0..16).filter_map(|_| queue.acquire(RANK, LARGE).now_or_never()));
-        assert!(queue.acquire(RANK, 1).now_or_never().is_some(), "small blobs have room");
-        held.len()
-    }
-
     #[test]
     fn more_large_blobs_are_in_progress_over_a_long_link() {
-        assert_eq!(large_after(&[50, 50]), 6, "not decided yet");
-        assert_eq!(large_after(&[50, 50, 50]), 12);
-        assert_eq!(large_after(&[50, 50, 50, 1, 50, 50, 50, 50]), 12, "decided once");
-        assert_eq!(large_after(&[50, 50, 1, 50, 50, 50, 50]), 6, "one quick answer: it was only busy");
+        let queue = Queue::new(16);
+        let take = || queue.acquire(RANK, LARGE).now_or_never();
+        let near: Vec<Slot> = (0..16).map_while(|_| take()).collect();
+        assert_eq!(near.len(), 6);
+        queue.admit_more_large();
+        queue.admit_more_large();
+        let far: Vec<Slot> = (0..16).map_while(|_| take()).collect();
+        assert_eq!(near.len() + far.len(), 12);
+        assert!(queue.acquire(RANK, 1).now_or_never().is_some(), "small blobs have room");
     }
 
     #[test]
@@ -268,10 +249,10 @@ mod tests {
         let queue = Arc::new(Queue::new(2));
         let _large = queue.acquire(RANK, LARGE).now_or_never().expect("free");
         let mut next = waiting(&queue, LARGE);
-        (0..3).for_each(|_| queue.note_answer(FAR));
+        queue.admit_more_large();
         assert!((&mut next).now_or_never().is_some());
         let queue = Queue::new(1);
-        (0..3).for_each(|_| queue.note_answer(FAR));
+        queue.admit_more_large();
         assert!(queue.acquire(RANK, LARGE).now_or_never().is_some());
     }
 

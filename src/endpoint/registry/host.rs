@@ -70,7 +70,7 @@ impl Host {
         events: Arc<dyn EventSink>,
         tuning: Tuning,
     ) -> Self {
-        let pace = Pace::new(network.states().of(&origin), tuning.machines);
+        let pace = Pace::new(network.states().of(&origin), &tuning);
         let capabilities = Capabilities::new(&origin);
         Self { side, origin, network, authenticator, events, tuning, pace, capabilities }
     }

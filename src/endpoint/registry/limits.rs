@@ -32,8 +32,6 @@ pub(super) const REQUESTS_PER_HOST: (usize, usize) = (24, 48);
 pub(super) const BLOBS_PER_HOST: (usize, usize) = (8, 128);
 /// The initial number for a host that is far away: there, connections need many round trips to reach their speed.
 pub(super) const BLOBS_PER_FAR_HOST: usize = 16;
-/// A host is far away if its quickest answer took this long.
-pub(super) const FAR: Duration = Duration::from_millis(15);
 
 /// Configurable limits. Tests use smaller ones.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +49,8 @@ pub struct Tuning {
     pub parts: Parts,
     /// How many machines share the limits of each registry.
     pub machines: NonZeroU32,
+    /// A host is far away if its quickest answer took this long.
+    pub far: Duration,
 }
 
 impl Default for Tuning {
@@ -63,6 +63,7 @@ impl Default for Tuning {
             snapshot_every: 16 * MIB,
             parts: Parts { first: 16 * MIB, size: 2 * MIB },
             machines: NonZeroU32::MIN,
+            far: Duration::from_millis(15),
         }
     }
 }

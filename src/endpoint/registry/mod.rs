@@ -264,6 +264,12 @@ impl Destination for Registries {
         upload::begin(host, suspended, repository, (blob, mount), expect_wanted).await
     }
 
+    fn is_far(&self, repository: &Repository) -> bool {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = hosts.get(repository.registry()).and_then(|cell| cell.get());
+        host.and_then(|host| host.as_ref().ok()).is_some_and(|host| host.pace.is_far())
+    }
+
     async fn put_manifest(
         &self,
         repository: &Repository,

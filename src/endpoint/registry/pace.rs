@@ -7,7 +7,6 @@
 
 use std::{
     collections::HashMap,
-    num::NonZeroU32,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -23,7 +22,7 @@ use tokio::{
 use super::{
     error::RegistryError,
     host_state::HostState,
-    limits,
+    limits::{self, Tuning},
     refusal::Refusal,
     retry,
     throttle::{Throttles, Turn},
@@ -44,13 +43,15 @@ pub(super) struct Pace {
     moved: AtomicU64,
     /// The time that the quickest answer took, in microseconds.
     quickest: AtomicU64,
+    /// If that took so long, the host is far away.
+    far: Duration,
 }
 
 impl Pace {
     /// The initial limits, of which this machine gets its part.
-    pub(super) fn new(state: Arc<HostState>, machines: NonZeroU32) -> Self {
-        state.throttles().share_by(machines.get());
-        let machines = machines.get() as usize;
+    pub(super) fn new(state: Arc<HostState>, tuning: &Tuning) -> Self {
+        state.throttles().share_by(tuning.machines.get());
+        let machines = tuning.machines.get() as usize;
         Self {
             requests: Lane::new(limits::REQUESTS_PER_HOST, machines),
             blobs: Lane::new(limits::BLOBS_PER_HOST, machines),
@@ -58,6 +59,7 @@ impl Pace {
             refused_uploads: Mutex::default(),
             moved: AtomicU64::new(0),
             quickest: AtomicU64::new(u64::MAX),
+            far: tuning.far,
         }
     }
 
@@ -95,9 +97,10 @@ impl Pace {
         self.blobs.enter().await
     }
 
-    fn is_far(&self) -> bool {
+    /// Whether every answer of the host so far took long.
+    pub(super) fn is_far(&self) -> bool {
         let quickest = self.quickest.load(Ordering::Relaxed);
-        quickest != u64::MAX && Duration::from_micros(quickest) >= limits::FAR
+        quickest != u64::MAX && Duration::from_micros(quickest) >= self.far
     }
 
     /// A permit for one more transfer of a blob that is in progress, if there are few others.
@@ -338,7 +341,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_quickest_answer_tells_whether_a_host_is_far_away() {
-        let pace = Pace::new(Arc::default(), NonZeroU32::MIN);
+        let pace = Pace::new(Arc::default(), &Tuning::default());
         let width = || lock(&pace.blobs.width).now;
         for (time, is_far) in [(40, true), (90, true), (3, false), (90, false)] {
             let (turn, permit) = pace.request(Action::ReadManifest).await;
@@ -368,7 +371,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_pause_applies_to_all_requests_and_the_longest_wins() {
-        let pace = Pace::new(Arc::default(), NonZeroU32::MIN);
+        let pace = Pace::new(Arc::default(), &Tuning::default());
         let (turn, permit) = pace.request(Action::ReadManifest).await;
         drop(permit);
         let before = Instant::now();
@@ -381,7 +384,7 @@ mod tests {
 
     #[tokio::test]
     async fn too_many_requests_slow_one_action_and_an_overload_pauses_all() {
-        let pace = Pace::new(Arc::default(), NonZeroU32::MIN);
+        let pace = Pace::new(Arc::default(), &Tuning::default());
         let refused = |status| RegistryError::Refused(Refusal { status, ..Refusal::default() });
         let width = || lock(&pace.requests.width).now;
         let (turn, permit) = pace.request(Action::PushManifest).await;

@@ -107,7 +107,7 @@ impl<S: Source, D: Destination> Source for SharedDestination<S, D> {
 impl<S: Source, D: Destination> Destination for SharedDestination<S, D> {
     type Sink = SharedSink<S, D>;
 
-    forward!(inner: put_manifest);
+    forward!(inner: is_far, put_manifest);
 
     async fn begin_blob(
         &self,

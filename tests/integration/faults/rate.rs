@@ -16,6 +16,14 @@ use crate::support::{
     scripted::{Action, Answer, Gate},
 };
 
+/// How long the answers of a registry take that is far away.
+const FAR_AWAY: Duration = Duration::from_millis(40);
+
+/// Waits for requests that a test holds.
+fn patient(tuning: Tuning) -> Tuning {
+    Tuning { stall: Duration::from_secs(30), commit: Duration::from_secs(30), ..tuning }
+}
+
 fn too_many() -> Answer {
     Answer::error(429, "TOOMANYREQUESTS")
 }
@@ -68,7 +76,7 @@ async fn assert_all_requests_wait_when_refused(method: &str, status: u16) {
     let case = Case::start().await;
     let second = SampleImage { tag: "1".to_owned(), ..SampleImage::single_platform("second", "arm64") };
     case.source.with_store(|store| store.insert("vendor/second", &second));
-    let patient = Tuning { stall: Duration::from_secs(30), commit: Duration::from_secs(30), ..case.tuning };
+    let patient = patient(case.tuning);
     let case = Case { jobs: 8, tuning: patient, ..case };
     let (blobs, refused) = (case.image.blobs.len(), second.blobs.len());
 
@@ -189,4 +197,52 @@ async fn concurrency_rises_at_a_registry_that_never_answers_429() {
         gate.open();
     });
     ended.expect_success();
+}
+
+#[tokio::test]
+async fn more_blobs_start_at_once_at_a_registry_that_is_far_away() {
+    let (mut case, names) = Case::with_images(12, 64).await;
+    case.tuning = Tuning { far: FAR_AWAY, ..patient(case.tuning) };
+    case.destination.delay_answers(FAR_AWAY);
+    let gate = Gate::default();
+    case.destination.on("PUT", "/blobs/uploads/").then(Action::Hold(gate.clone()));
+    let names = borrowed(&names);
+    let (ended, ()) = tokio::join!(case.run_all(&names), async {
+        gate.reached_by(16).await;
+        case.destination.quiet().await;
+        assert_eq!(gate.reached(), 16);
+        gate.open();
+    });
+    ended.expect_success();
+}
+
+#[tokio::test]
+async fn more_of_the_blobs_may_be_large_if_the_registry_is_far_away() {
+    for (is_far, images, large_at_once) in [(false, 8, 6), (true, 14, 12)] {
+        let (mut case, names) = Case::with_images(images, 16).await;
+        case.tuning = patient(case.tuning);
+        if is_far {
+            case.tuning.far = FAR_AWAY;
+            case.destination.delay_answers(FAR_AWAY);
+        }
+        let gate = Gate::default();
+        for (n, (from, _)) in names.iter().enumerate() {
+            let image = SampleImage {
+                tag: "1".to_owned(),
+                ..SampleImage::with_large_layer(&format!("large-{n}"), 1_100_000 + n)
+            };
+            let (digest, _) = image.blobs.iter().find(|(_, bytes)| bytes.len() >= 1_048_576).unwrap();
+            let (_, hash) = digest.as_str().split_once(':').unwrap();
+            case.destination.on("PUT", hash).then(Action::Hold(gate.clone()));
+            case.source.with_store(|store| store.insert(from, &image));
+        }
+        let names = borrowed(&names);
+        let (ended, ()) = tokio::join!(case.run_all(&names), async {
+            gate.reached_by(large_at_once).await;
+            case.destination.quiet().await;
+            assert_eq!(gate.reached(), large_at_once, "is it far away: {is_far}");
+            gate.open();
+        });
+        ended.expect_success();
+    }
 }

@@ -135,6 +135,11 @@ impl Gate {
         self.waiting.subscribe().wait_for(|&waiting| waiting >= requests).await.unwrap();
     }
 
+    /// How many requests have reached it.
+    pub fn reached(&self) -> usize {
+        *self.waiting.borrow()
+    }
+
     /// Waits until it is open.
     pub(super) async fn pass(&self) {
         self.waiting.send_modify(|waiting| *waiting += 1);
