@@ -45,7 +45,7 @@ fn printed(value: &Value) -> Value {
     }
 }
 
-/// The charts that a resource names.
+/// The charts that a resource names, except for those of Flux ([`super::flux`]).
 pub(super) fn named_by(resource: &Resource<'_>) -> Vec<NamedChart> {
     let spec = resource.fields.get("spec").unwrap_or(&Value::Null);
     let own_name = resource.name;
@@ -56,13 +56,6 @@ pub(super) fn named_by(resource: &Resource<'_>) -> Vec<NamedChart> {
             vec![chart(text(spec, "chart").unwrap_or(own_name), text(spec, "repo"), text(spec, "version"))]
         }
         ("helm.cattle.io", "HelmChartConfig") => vec![chart(own_name, None, None)],
-        ("helm.toolkit.fluxcd.io", "HelmRelease") => vec![flux_release(spec, own_name)],
-        ("source.toolkit.fluxcd.io", "HelmChart") => {
-            vec![chart(text(spec, "chart").unwrap_or(own_name), None, text(spec, "version"))]
-        }
-        ("source.toolkit.fluxcd.io", "OCIRepository") => {
-            vec![chart(text(spec, "url").unwrap_or(own_name), None, oci_version(spec))]
-        }
         ("helm.crossplane.io", "Release") => {
             let wanted = at(spec, &["forProvider", "chart"]);
             let name = text(wanted, "url").or_else(|| text(wanted, "name")).unwrap_or(own_name);
@@ -217,18 +210,6 @@ fn argo_sources(spec: &Value, own_name: &str) -> Vec<NamedChart> {
     named.collect()
 }
 
-fn flux_release(spec: &Value, own_name: &str) -> NamedChart {
-    let wanted = at(spec, &["chart", "spec"]);
-    let referred = spec.get("chartRef").and_then(|reference| text(reference, "name"));
-    chart(text(wanted, "chart").or(referred).unwrap_or(own_name), None, text(wanted, "version"))
-}
-
-/// The version that an `OCIRepository` of Flux asks for.
-pub(super) fn oci_version(spec: &Value) -> Option<&str> {
-    let reference = at(spec, &["ref"]);
-    text(reference, "tag").or_else(|| text(reference, "semver"))
-}
-
 /// A chart in a folder of a Git repository.
 pub(super) fn in_repository(path: &str, repository: &str) -> NamedChart {
     NamedChart {
@@ -327,24 +308,6 @@ mod tests {
             (
                 resource("helm.cattle.io/v1", "HelmChartConfig", json!({})),
                 &["own: run thoras-mirror images --chart own"],
-            ),
-            (
-                resource(
-                    "helm.toolkit.fluxcd.io/v2",
-                    "HelmRelease",
-                    json!({"chart": {"spec": {"chart": "web", "version": "3"}}}),
-                ),
-                &["web: run thoras-mirror images --chart web --chart-version 3"],
-            ),
-            (
-                resource(
-                    "source.toolkit.fluxcd.io/v1",
-                    "OCIRepository",
-                    json!({"url": "oci://reg.example.com/charts/web", "ref": {"tag": "4"}}),
-                ),
-                &[
-                    "oci://reg.example.com/charts/web: run thoras-mirror images --chart oci://reg.example.com/charts/web --chart-version 4",
-                ],
             ),
             (resource("example.com/v1", "Application", json!({"source": {"chart": "x"}})), &[]),
         ] {

@@ -42,6 +42,27 @@ pub(super) struct ChartSources {
     manifests: BTreeSet<SourceName>,
 }
 
+/// The chart that a resource of Flux names, as far as the resource itself says which.
+pub(super) fn named_by(resource: &Resource<'_>) -> Option<NamedChart> {
+    let spec = resource.fields.get("spec").unwrap_or(&Value::Null);
+    let (name, version) = match (charts::group(resource), resource.kind) {
+        ("helm.toolkit.fluxcd.io", "HelmRelease") => {
+            let wanted = at(spec, &["chart", "spec"]);
+            (text(wanted, "chart").or_else(|| text(at(spec, &["chartRef"]), "name")), text(wanted, "version"))
+        }
+        (SOURCES, "HelmChart") => (text(spec, "chart"), text(spec, "version")),
+        (SOURCES, "OCIRepository") => (text(spec, "url"), oci_version(spec)),
+        _ => return None,
+    };
+    Some(charts::chart(name.unwrap_or(resource.name), None, version))
+}
+
+/// The version that an `OCIRepository` asks for.
+fn oci_version(spec: &Value) -> Option<&str> {
+    let reference = at(spec, &["ref"]);
+    text(reference, "tag").or_else(|| text(reference, "semver"))
+}
+
 /// The chart that a `HelmRelease` or a `HelmChart` of Flux refers to, or that an `OCIRepository` is.
 pub(super) fn referred_by(resource: &Resource<'_>) -> Option<ReferredChart> {
     let spec = resource.fields.get("spec")?;
@@ -101,7 +122,7 @@ impl ChartSources {
         if let Some(referred) = referred_by(resource).filter(|_| resource.kind == "HelmChart") {
             self.charts.insert(name, referred);
         } else if let Some(url) = text(spec, "url") {
-            let version = charts::oci_version(spec).map(str::to_owned);
+            let version = oci_version(spec).map(str::to_owned);
             self.urls.insert(name, (url.to_owned(), version));
         }
     }
@@ -161,6 +182,31 @@ mod tests {
         }
         let chart = known.locate(&referred_by(&unfold(release, None)[0]).unwrap());
         format!("{}: {}", chart.name, chart.remedy.unwrap())
+    }
+
+    #[test]
+    fn the_resources_of_flux_name_charts() {
+        let named = |version: &str, kind: &str, spec: Value| {
+            let resource =
+                json!({"apiVersion": version, "kind": kind, "metadata": {"name": "own"}, "spec": spec});
+            named_by(&unfold(&resource, None)[0]).map(|chart| chart.remedy.unwrap())
+        };
+        let command = |rest: &str| Some(format!("run thoras-mirror images --chart {rest}"));
+        assert_eq!(
+            named(
+                "helm.toolkit.fluxcd.io/v2",
+                "HelmRelease",
+                json!({"chart": {"spec": {"chart": "web", "version": "3"}}})
+            ),
+            command("web --chart-version 3")
+        );
+        let repository = json!({"url": "oci://reg.example.com/charts/web", "ref": {"tag": "4"}});
+        assert_eq!(
+            named("source.toolkit.fluxcd.io/v1", "OCIRepository", repository),
+            command("oci://reg.example.com/charts/web --chart-version 4")
+        );
+        assert_eq!(named("source.toolkit.fluxcd.io/v1", "HelmChart", json!({})), command("own"));
+        assert_eq!(named("source.toolkit.fluxcd.io/v1", "GitRepository", json!({})), None);
     }
 
     #[test]
