@@ -67,7 +67,10 @@ fn oci_version(spec: &Value) -> Option<&str> {
 pub(super) fn referred_by(resource: &Resource<'_>) -> Option<ReferredChart> {
     let spec = resource.fields.get("spec")?;
     match (charts::group(resource), resource.kind) {
-        ("helm.toolkit.fluxcd.io", "HelmRelease") => match spec.get("chartRef") {
+        ("helm.toolkit.fluxcd.io", "HelmRelease") => match spec
+            .get("chartRef")
+            .filter(|field| field.is_object())
+        {
             Some(reference) => {
                 Some(ReferredChart { source: source_name(reference, resource)?, chart: None, version: None })
             }
@@ -250,6 +253,12 @@ mod tests {
             (
                 in_chart("HelmRepository", Some("missing")),
                 "web: run thoras-mirror images --chart web --chart-version 3 --repo URL, where URL is that of HelmRepository src",
+            ),
+            (
+                release(
+                    json!({"chartRef": null, "chart": {"spec": {"chart": "web", "sourceRef": {"kind": "HelmRepository", "name": "src"}}}}),
+                ),
+                "web: run thoras-mirror images --chart web --repo https://c.example.com",
             ),
             (
                 in_chart("GitRepository", None),
