@@ -100,7 +100,9 @@ pub(super) fn deduplicated(notes: Vec<Note>) -> Vec<Note> {
     let mut kept: Vec<Note> = Vec::new();
     for note in notes {
         let place = &note.found_at;
-        let about = note.reference.clone().unwrap_or_else(|| format!("{} {}", place.kind, place.name));
+        let about = note.reference.clone().unwrap_or_else(|| {
+            format!("{} {}/{}", place.kind, place.namespace.as_deref().unwrap_or_default(), place.name)
+        });
         let position = *positions.entry((note.kind, about)).or_insert(kept.len());
         match kept.get_mut(position) {
             Some(first) => first.more += 1,

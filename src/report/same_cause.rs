@@ -20,12 +20,20 @@ const IMAGE: &str = "IMAGE";
 const MIN_ID_LENGTH: usize = 24;
 
 /// A failure without what differs from image to image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct SharedCause {
     kind: Kind,
     key: Option<CauseKey>,
     /// What the key does not say.
     texts: Vec<String>,
+    /// The words in which the key was given. They do not distinguish causes.
+    words: Vec<String>,
+}
+
+impl PartialEq for SharedCause {
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind, &self.key, &self.texts) == (other.kind, &other.key, &other.texts)
+    }
 }
 
 impl SharedCause {
@@ -75,6 +83,11 @@ impl SharedCause {
         self.texts.join(": ")
     }
 
+    /// Whether servers reported this cause in the same words.
+    pub(super) fn has_words_of(&self, other: &Self) -> bool {
+        self.words == other.words
+    }
+
     fn without(failure: &Failure, problems: &[Problem], paths: &[&str]) -> Self {
         // Wrong bytes are evidence: their digests stay.
         let is_evidence = failure.kind == Kind::Integrity;
@@ -91,12 +104,15 @@ impl SharedCause {
         if key.is_none() {
             texts.push(shared(&without_attempts(&failure.message)));
         }
-        if key.is_none_or(|key| key.fault.is_none()) {
-            texts.extend(failure.causes.iter().map(|cause| shared(cause)));
+        let causes = failure.causes.iter().map(|cause| shared(cause));
+        let mut words = Vec::new();
+        match key.and_then(|key| key.fault.as_ref()) {
+            Some(_) => words.extend(causes),
+            None => texts.extend(causes),
         }
         texts.extend(problems.iter().map(|problem| shared(&problem.to_string())));
         texts.extend(failure.hint.iter().map(|hint| shared(hint)));
-        Self { kind: failure.kind, key: key.cloned(), texts }
+        Self { kind: failure.kind, key: key.cloned(), texts, words }
     }
 }
 
@@ -293,6 +309,8 @@ mod tests {
         let (flag, words) = ("--to-username", "authentication required (Name=x, Action=pull)");
         assert_eq!(cause(1, 1, denied(None, flag)), cause(2, 1, denied(Some(words), flag)));
         assert_ne!(cause(1, 1, denied(None, flag)), cause(1, 1, denied(None, "--authfile")));
+        assert!(!cause(1, 1, denied(None, flag)).has_words_of(&cause(2, 1, denied(Some(words), flag))));
+        assert!(cause(1, 1, denied(None, flag)).has_words_of(&cause(2, 1, denied(None, flag))));
         let answered = |status| refused(status, "request 17".to_owned());
         assert_ne!(cause(1, 1, answered(500)), cause(1, 1, answered(503)));
     }

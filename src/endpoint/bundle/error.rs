@@ -61,6 +61,12 @@ pub enum BundleError {
         /// The file.
         path: PathBuf,
     },
+    /// A folder that `skopeo copy` wrote for its transport `dir:`.
+    #[error("{} is a folder of `skopeo copy … dir:`, which is not an OCI image layout", .path.display())]
+    SkopeoFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Not a tar archive (nor a damaged one).
     #[error("{} is not a bundle: {found}", .path.display())]
     NotAnArchive {
@@ -283,6 +289,7 @@ impl BundleError {
             | Self::Name { error: NameError::AppleDouble, .. }
             | Self::NotAnArchive { .. }
             | Self::OldDocker { .. }
+            | Self::SkopeoFolder { .. }
             | Self::NoImages { .. }
             | Self::Absent { .. }
             | Self::IndexTooLate => Kind::Input,

@@ -131,6 +131,9 @@ impl Bundle {
         {
             return Err(BundleError::Subfolder { path: path.to_owned(), folder, in_archive: false });
         }
+        if marker.is_none() && is_from_docker && is_skopeo_folder(&storage) {
+            return Err(BundleError::SkopeoFolder { path: path.to_owned() });
+        }
         if marker.is_none() && path.join("._oci-layout").exists() {
             let reason = names::ONLY_METADATA;
             return Err(BundleError::NotALayout { path: path.to_owned(), reason });
@@ -174,6 +177,12 @@ fn lock_content(file: BlobReader, index: Option<&Bytes>, path: &Path) -> Result<
 /// The largest lock that is read together with this index, in bytes.
 pub(crate) fn largest_lock(index: Option<&Bytes>) -> u64 {
     index::largest_lock(index.map_or(0, |index| index::images_at_most(index)))
+}
+
+/// Whether `skopeo copy` wrote a folder that has a `manifest.json`.
+fn is_skopeo_folder(storage: &Storage) -> bool {
+    let version = storage.small("version", MAX_MARKER_SIZE).ok().flatten();
+    version.is_some_and(|version| version.starts_with(b"Directory Transport Version"))
 }
 
 /// The name of the first folder in this folder that is an OCI image layout.

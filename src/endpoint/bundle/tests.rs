@@ -231,6 +231,20 @@ fn an_archive_without_the_marker_is_refused_with_what_to_do() {
     assert!(error.hint().unwrap().contains("docker-archive"));
 }
 
+#[test]
+fn a_folder_of_skopeo_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("manifest.json"), "{}").unwrap();
+    let error = || Bundle::open(folder.path()).unwrap_err();
+    assert!(matches!(error(), BundleError::NotALayout { .. }), "{}", error());
+    fs::write(folder.path().join("version"), "Directory Transport Version: 1.1\n").unwrap();
+    assert!(matches!(error(), BundleError::SkopeoFolder { .. }), "{}", error());
+    assert_eq!(
+        error().hint(),
+        Some("convert it with `skopeo copy --all dir:FOLDER oci-archive:NEW:NAME:TAG` and pass NEW")
+    );
+}
+
 #[tokio::test]
 async fn a_folder_never_leads_out_through_a_link() {
     let sample = sample();

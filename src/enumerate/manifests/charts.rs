@@ -45,7 +45,7 @@ fn printed(value: &Value) -> Value {
     }
 }
 
-/// The charts that a resource names.
+/// The charts that a resource names, except for those of Flux ([`super::flux`]).
 pub(super) fn named_by(resource: &Resource<'_>) -> Vec<NamedChart> {
     let spec = resource.fields.get("spec").unwrap_or(&Value::Null);
     let own_name = resource.name;
@@ -56,13 +56,6 @@ pub(super) fn named_by(resource: &Resource<'_>) -> Vec<NamedChart> {
             vec![chart(text(spec, "chart").unwrap_or(own_name), text(spec, "repo"), text(spec, "version"))]
         }
         ("helm.cattle.io", "HelmChartConfig") => vec![chart(own_name, None, None)],
-        ("helm.toolkit.fluxcd.io", "HelmRelease") => vec![flux_release(spec, own_name)],
-        ("source.toolkit.fluxcd.io", "HelmChart") => {
-            vec![chart(text(spec, "chart").unwrap_or(own_name), None, text(spec, "version"))]
-        }
-        ("source.toolkit.fluxcd.io", "OCIRepository") => {
-            vec![chart(text(spec, "url").unwrap_or(own_name), None, oci_version(spec))]
-        }
         ("helm.crossplane.io", "Release") => {
             let wanted = at(spec, &["forProvider", "chart"]);
             let name = text(wanted, "url").or_else(|| text(wanted, "name")).unwrap_or(own_name);
@@ -75,7 +68,7 @@ pub(super) fn named_by(resource: &Resource<'_>) -> Vec<NamedChart> {
                 text(spec, "version"),
             )]
         }
-        ("fleet.cattle.io", "Bundle") if spec.get("helm").is_some() => {
+        ("fleet.cattle.io", "Bundle") if at(spec, &["helm"]).is_object() => {
             let helm = at(spec, &["helm"]);
             vec![chart(text(helm, "chart").unwrap_or(own_name), text(helm, "repo"), text(helm, "version"))]
         }
@@ -150,9 +143,8 @@ pub(super) fn with_merged_values(resource: &Resource<'_>) -> Option<Map<String, 
 fn merge_parameters(source: &mut Value) {
     let Some(Value::Object(helm)) = source.get_mut("helm") else { return };
     let from_text = helm.get("values").and_then(Value::as_str).and_then(|text| documents::parse(text).ok());
-    let Some(mut values) = helm.get("valuesObject").cloned().or(from_text).filter(Value::is_object) else {
-        return;
-    };
+    let own = helm.get("valuesObject").filter(|values| values.is_object()).cloned();
+    let Some(mut values) = own.or(from_text).filter(Value::is_object) else { return };
     let Some(Value::Array(mut parameters)) = helm.remove("parameters") else { return };
     parameters.retain(|parameter| match (text(parameter, "name"), text(parameter, "value")) {
         (Some(name), Some(value)) => !set(&mut values, name, value),
@@ -208,25 +200,13 @@ fn argo_sources(spec: &Value, own_name: &str) -> Vec<NamedChart> {
     let sources = several.into_iter().flatten().chain(spec.get("source"));
     // A source with nothing but a `ref` lends its files to the others.
     let named = sources.filter(|source| {
-        source.get("chart").is_some() || source.get("path").is_some() || source.get("ref").is_none()
+        text(source, "chart").is_some() || text(source, "path").is_some() || text(source, "ref").is_none()
     });
     let named = named.map(|source| match (text(source, "chart"), text(source, "path")) {
         (None, Some(path)) => in_repository(path, text(source, "repoURL").unwrap_or(own_name)),
         (name, _) => chart(name.unwrap_or(own_name), text(source, "repoURL"), text(source, "targetRevision")),
     });
     named.collect()
-}
-
-fn flux_release(spec: &Value, own_name: &str) -> NamedChart {
-    let wanted = at(spec, &["chart", "spec"]);
-    let referred = spec.get("chartRef").and_then(|reference| text(reference, "name"));
-    chart(text(wanted, "chart").or(referred).unwrap_or(own_name), None, text(wanted, "version"))
-}
-
-/// The version that an `OCIRepository` of Flux asks for.
-pub(super) fn oci_version(spec: &Value) -> Option<&str> {
-    let reference = at(spec, &["ref"]);
-    text(reference, "tag").or_else(|| text(reference, "semver"))
 }
 
 /// A chart in a folder of a Git repository.
@@ -328,24 +308,6 @@ mod tests {
                 resource("helm.cattle.io/v1", "HelmChartConfig", json!({})),
                 &["own: run thoras-mirror images --chart own"],
             ),
-            (
-                resource(
-                    "helm.toolkit.fluxcd.io/v2",
-                    "HelmRelease",
-                    json!({"chart": {"spec": {"chart": "web", "version": "3"}}}),
-                ),
-                &["web: run thoras-mirror images --chart web --chart-version 3"],
-            ),
-            (
-                resource(
-                    "source.toolkit.fluxcd.io/v1",
-                    "OCIRepository",
-                    json!({"url": "oci://reg.example.com/charts/web", "ref": {"tag": "4"}}),
-                ),
-                &[
-                    "oci://reg.example.com/charts/web: run thoras-mirror images --chart oci://reg.example.com/charts/web --chart-version 4",
-                ],
-            ),
             (resource("example.com/v1", "Application", json!({"source": {"chart": "x"}})), &[]),
         ] {
             assert_eq!(named(&resource), expected, "{resource}");
@@ -353,8 +315,20 @@ mod tests {
     }
 
     #[test]
+    fn fields_without_a_value_count_as_absent() {
+        let bundle = |helm: Value| json!({"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "Bundle", "metadata": {"name": "own"}, "spec": {"helm": helm}});
+        assert_eq!(named(&bundle(Value::Null)), [""; 0]);
+        assert_eq!(named(&bundle(json!({}))), ["own: run thoras-mirror images --chart own"]);
+        let lends_files =
+            json!({"repoURL": "https://git.example.com/x", "ref": "values", "chart": null, "path": ""});
+        let application = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": "own"}, "spec": {"sources": [lends_files]}});
+        assert_eq!(named(&application), [""; 0]);
+    }
+
+    #[test]
     fn parameters_are_set_in_the_values() {
         let application = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "spec": {"source": {"helm": {
+            "valuesObject": null,
             "values": "image: {repository: q.io/a/b, tag: old}\n",
             "parameters": [{"name": "image.tag", "value": "new"}, {"name": "list[0].x", "value": "y"}],
         }}}});

@@ -58,10 +58,10 @@ impl Findings {
         let Self { images: found, mut notes, tag_stems, chart_sources, referred_charts } = self;
         for (position, referred) in &referred_charts {
             let Some(note) = notes.get_mut(*position) else { continue };
-            if let Some(remedy) = chart_sources.remedy_for_manifests(referred) {
+            if let Some(artifact) = chart_sources.artifact(referred) {
                 note.reference = None;
-                "its manifests are not read, so their images are not included".clone_into(&mut note.reason);
-                note.remedy = Some(remedy);
+                artifact.reason.clone_into(&mut note.reason);
+                note.remedy = Some(artifact.remedy);
             } else {
                 let chart = chart_sources.locate(referred);
                 (note.reference, note.remedy) = (Some(chart.name), chart.remedy);

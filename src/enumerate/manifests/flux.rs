@@ -1,8 +1,10 @@
 //! Charts of Flux, which a release names in one resource and locates in another: a `HelmRelease` gives the chart's name
 //! and refers to a `HelmRepository`, or refers to an `OCIRepository` that is the chart. If a `Kustomization` refers to an
-//! `OCIRepository`, that holds manifests.
+//! `OCIRepository`, that holds manifests. If nothing refers to it, it may hold either.
 //!
 //! Documents come in any order, so a release is a [`ReferredChart`] until all [`ChartSources`] are known.
+
+mod artifact;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +14,8 @@ use super::{
     charts::{self, NamedChart, at, text},
     resource::Resource,
 };
+
+use artifact::{ArtifactReference, folder};
 
 const SOURCES: &str = "source.toolkit.fluxcd.io";
 
@@ -35,18 +39,46 @@ pub(super) struct ReferredChart {
 /// Where the sources of charts are.
 #[derive(Debug, Default)]
 pub(super) struct ChartSources {
-    urls: BTreeMap<SourceName, (String, Option<String>)>,
+    urls: BTreeMap<SourceName, (String, ArtifactReference)>,
     /// `HelmChart` resources, which refer to another source.
     charts: BTreeMap<SourceName, ReferredChart>,
-    /// The sources of manifests.
-    manifests: BTreeSet<SourceName>,
+    /// The sources that are charts themselves.
+    releases: BTreeSet<SourceName>,
+    /// The sources of manifests, with the folders in them that are applied.
+    manifests: BTreeMap<SourceName, BTreeSet<String>>,
+}
+
+/// What to say about an `OCIRepository` instead of a chart's name.
+#[derive(Debug)]
+pub(super) struct ArtifactNote {
+    pub(super) reason: &'static str,
+    pub(super) remedy: String,
+}
+
+/// The chart that a resource of Flux names, as far as the resource itself says which.
+pub(super) fn named_by(resource: &Resource<'_>) -> Option<NamedChart> {
+    let spec = resource.fields.get("spec").unwrap_or(&Value::Null);
+    let (name, version) = match (charts::group(resource), resource.kind) {
+        ("helm.toolkit.fluxcd.io", "HelmRelease") => {
+            let wanted = at(spec, &["chart", "spec"]);
+            (text(wanted, "chart").or_else(|| text(at(spec, &["chartRef"]), "name")), text(wanted, "version"))
+        }
+        (SOURCES, "HelmChart") => (text(spec, "chart"), text(spec, "version")),
+        // Its reference is read by `ChartSources`.
+        (SOURCES, "OCIRepository") => (text(spec, "url"), None),
+        _ => return None,
+    };
+    Some(charts::chart(name.unwrap_or(resource.name), None, version))
 }
 
 /// The chart that a `HelmRelease` or a `HelmChart` of Flux refers to, or that an `OCIRepository` is.
 pub(super) fn referred_by(resource: &Resource<'_>) -> Option<ReferredChart> {
     let spec = resource.fields.get("spec")?;
     match (charts::group(resource), resource.kind) {
-        ("helm.toolkit.fluxcd.io", "HelmRelease") => match spec.get("chartRef") {
+        ("helm.toolkit.fluxcd.io", "HelmRelease") => match spec
+            .get("chartRef")
+            .filter(|field| field.is_object())
+        {
             Some(reference) => {
                 Some(ReferredChart { source: source_name(reference, resource)?, chart: None, version: None })
             }
@@ -90,9 +122,16 @@ impl ChartSources {
     pub(super) fn add(&mut self, resource: &Resource<'_>) {
         let spec = resource.fields.get("spec").unwrap_or(&Value::Null);
         let group = charts::group(resource);
-        if (group, resource.kind) == ("kustomize.toolkit.fluxcd.io", "Kustomization") {
-            self.manifests
-                .extend(spec.get("sourceRef").and_then(|reference| source_name(reference, resource)));
+        match (group, resource.kind) {
+            ("kustomize.toolkit.fluxcd.io", "Kustomization") => {
+                if let Some(source) = source_name(at(spec, &["sourceRef"]), resource) {
+                    self.manifests.entry(source).or_default().insert(folder(text(spec, "path")));
+                }
+            }
+            ("helm.toolkit.fluxcd.io", "HelmRelease") => {
+                self.releases.extend(source_name(at(spec, &["chartRef"]), resource));
+            }
+            _ => {}
         }
         if group != SOURCES {
             return;
@@ -101,21 +140,29 @@ impl ChartSources {
         if let Some(referred) = referred_by(resource).filter(|_| resource.kind == "HelmChart") {
             self.charts.insert(name, referred);
         } else if let Some(url) = text(spec, "url") {
-            let version = charts::oci_version(spec).map(str::to_owned);
-            self.urls.insert(name, (url.to_owned(), version));
+            self.urls.insert(name, (url.to_owned(), ArtifactReference::by(spec)));
         }
     }
 
-    /// What to do about a source that is not a chart but holds manifests.
-    pub(super) fn remedy_for_manifests(&self, referred: &ReferredChart) -> Option<String> {
-        let source = Some(&referred.source).filter(|source| self.manifests.contains(source))?;
-        let (url, version) = self.urls.get(source).filter(|_| source.kind == "OCIRepository")?;
-        let artifact = version.as_ref().map_or_else(|| url.clone(), |version| format!("{url}:{version}"));
-        let artifact = charts::for_shell(&artifact);
-        Some(format!(
-            "run flux pull artifact {artifact} --output FOLDER, then kustomize build FOLDER | thoras-mirror images \
-             --rendered -"
-        ))
+    /// What to say about a source that holds manifests, or that nothing here says is a chart.
+    pub(super) fn artifact(&self, referred: &ReferredChart) -> Option<ArtifactNote> {
+        let source = Some(&referred.source).filter(|source| source.kind == "OCIRepository")?;
+        let (url, reference) = self.urls.get(source)?;
+        if let Some(folders) = self.manifests.get(source) {
+            return Some(ArtifactNote {
+                reason: "its manifests are not read, so their images are not included",
+                remedy: reference.manifests(url, folders),
+            });
+        }
+        if self.releases.contains(source) {
+            return None;
+        }
+        let chart = reference.chart(url).remedy?;
+        let manifests = reference.manifests(url, &BTreeSet::from([folder(None)]));
+        Some(ArtifactNote {
+            reason: "it holds a chart or manifests, whose images are not included",
+            remedy: format!("for a chart, {chart}; for manifests, {manifests}"),
+        })
     }
 
     /// The chart with its location, or how to find it if its source is not in the rendering.
@@ -125,7 +172,7 @@ impl ChartSources {
         let version = version.as_deref();
         let SourceName { kind, name, .. } = source;
         match (chart, self.urls.get(source), kind.as_str()) {
-            (None, Some((url, version)), _) => charts::chart(url, None, version.as_deref()),
+            (None, Some((url, reference)), _) => reference.chart(url),
             (None, None, _) => NamedChart {
                 name: name.clone(),
                 remedy: Some(format!("run thoras-mirror images --chart with the URL of {kind} {name}")),
@@ -149,10 +196,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::enumerate::{
-        image::ImageSet,
-        manifests::{ScanOptions, resource::unfold, scan},
-    };
+    use crate::enumerate::manifests::resource::unfold;
 
     fn located(sources: &[Value], release: &Value) -> String {
         let mut known = ChartSources::default();
@@ -161,6 +205,31 @@ mod tests {
         }
         let chart = known.locate(&referred_by(&unfold(release, None)[0]).unwrap());
         format!("{}: {}", chart.name, chart.remedy.unwrap())
+    }
+
+    #[test]
+    fn the_resources_of_flux_name_charts() {
+        let named = |version: &str, kind: &str, spec: Value| {
+            let resource =
+                json!({"apiVersion": version, "kind": kind, "metadata": {"name": "own"}, "spec": spec});
+            named_by(&unfold(&resource, None)[0]).map(|chart| chart.remedy.unwrap())
+        };
+        let command = |rest: &str| Some(format!("run thoras-mirror images --chart {rest}"));
+        assert_eq!(
+            named(
+                "helm.toolkit.fluxcd.io/v2",
+                "HelmRelease",
+                json!({"chart": {"spec": {"chart": "web", "version": "3"}}})
+            ),
+            command("web --chart-version 3")
+        );
+        let repository = json!({"url": "oci://reg.example.com/charts/web", "ref": {"tag": "4"}});
+        assert_eq!(
+            named("source.toolkit.fluxcd.io/v1", "OCIRepository", repository),
+            command("oci://reg.example.com/charts/web")
+        );
+        assert_eq!(named("source.toolkit.fluxcd.io/v1", "HelmChart", json!({})), command("own"));
+        assert_eq!(named("source.toolkit.fluxcd.io/v1", "GitRepository", json!({})), None);
     }
 
     #[test]
@@ -206,6 +275,12 @@ mod tests {
                 "web: run thoras-mirror images --chart web --chart-version 3 --repo URL, where URL is that of HelmRepository src",
             ),
             (
+                release(
+                    json!({"chartRef": null, "chart": {"spec": {"chart": "web", "sourceRef": {"kind": "HelmRepository", "name": "src"}}}}),
+                ),
+                "web: run thoras-mirror images --chart web --repo https://c.example.com",
+            ),
+            (
                 in_chart("GitRepository", None),
                 "web in https://git.example.com/x: check it out and run thoras-mirror images --chart web",
             ),
@@ -224,31 +299,5 @@ mod tests {
         ] {
             assert_eq!(located(&sources, &release), expected, "{release}");
         }
-    }
-
-    #[test]
-    fn an_artifact_that_flux_applies_holds_manifests_and_no_chart_bug() {
-        let text = "
-apiVersion: source.toolkit.fluxcd.io/v1
-kind: OCIRepository
-metadata: {name: podinfo, namespace: apps}
-spec: {url: 'oci://q.io/manifests/podinfo', ref: {tag: latest}}
----
-apiVersion: kustomize.toolkit.fluxcd.io/v1
-kind: KIND
-metadata: {name: podinfo, namespace: apps}
-spec: {sourceRef: {kind: OCIRepository, name: podinfo}, path: ./}
-";
-        let note = |kind: &str| {
-            let mut images = ImageSet::default();
-            let options = ScanOptions { prefixes: &[], test_hooks: true };
-            scan("test", &text.replace("KIND", kind), options, &mut images).unwrap()[0].message()
-        };
-        assert_eq!(
-            note("Kustomization"),
-            "OCIRepository apps/podinfo: its manifests are not read, so their images are not included; run flux pull artifact \
-             oci://q.io/manifests/podinfo:latest --output FOLDER, then kustomize build FOLDER | thoras-mirror images --rendered -"
-        );
-        assert!(note("Other").starts_with("chart oci://q.io/manifests/podinfo not rendered"));
     }
 }

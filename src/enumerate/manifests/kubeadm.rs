@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{charts, resource::Resource};
+use crate::enumerate::{Note, NoteKind};
+
+use super::{charts, resource::Resource, walk::Walker};
 
 /// kubeadm's own registry, on which the image of `CoreDNS` has a longer path than on any other.
 const DEFAULT_REGISTRY: &str = "registry.k8s.io";
@@ -55,5 +57,15 @@ fn add_name(image: &mut Value, common: &str, name: impl Fn(&str) -> &'static str
     if let Value::Object(fields) = image {
         let repository = format!("{registry}/{}", name(&registry));
         fields.insert("imageRepository".to_owned(), Value::String(repository));
+    }
+}
+
+impl Walker<'_> {
+    /// Notes that kubeadm chooses images of this registry itself.
+    pub(super) fn note_kubeadm(&mut self, registry: &str) {
+        let reason = format!("kubeadm chooses images of {registry} that are not named here");
+        let remedy = "list them with kubeadm config images list, and add them with --add-images FILE";
+        let found_at = self.found_at(self.named());
+        self.note(Note::new(NoteKind::NoImage, found_at, None, &reason).with_remedy(remedy.to_owned()));
     }
 }

@@ -7,8 +7,8 @@ use super::{
     resource::Resource,
 };
 
-/// The fields of a resource of the `TiDB` operator in which each `baseImage` without a version has that of the whole cluster
-/// beside it: `spec: {version: v8, pd: {baseImage: pingcap/pd}}`.
+/// The fields of a resource of the `TiDB` operator, with the version of the cluster added to each component that has a
+/// `baseImage` but no version of its own: `spec: {version: v8, pd: {baseImage: pingcap/pd}}`.
 pub(super) fn with_cluster_version(resource: &Resource<'_>) -> Option<Map<String, Value>> {
     if group(resource) != "pingcap.com" {
         return None;
@@ -16,12 +16,18 @@ pub(super) fn with_cluster_version(resource: &Resource<'_>) -> Option<Map<String
     let version = charts::text(resource.fields.get("spec")?, "version")?.to_owned();
     let mut fields = resource.fields.clone();
     for component in fields.get_mut("spec")?.as_object_mut()?.values_mut().filter_map(Value::as_object_mut) {
-        let is_own = ["version", "tag"].iter().any(|key| component.get(*key).is_some_and(|own| own != ""));
+        let is_own =
+            ["version", "tag"].iter().any(|key| component.get(*key).is_some_and(|own| !is_blank(own)));
         if component.contains_key("baseImage") && !is_own {
             component.insert("version".to_owned(), Value::String(version.clone()));
         }
     }
     Some(fields)
+}
+
+/// Whether a field has no value. A template renders an empty Helm value as nothing, which YAML reads as null.
+fn is_blank(value: &Value) -> bool {
+    value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty())
 }
 
 /// The image in the URL of an Istio `WasmPlugin`. A URL without a scheme is one of an image; others are those of files.
@@ -73,6 +79,30 @@ spec:
             references(&text.replace("pingcap.com", "example.com")).len() < 4,
             "only this operator does it"
         );
+    }
+
+    #[test]
+    fn an_empty_version_of_a_tidb_component_counts_as_absent() {
+        let versions = |field: &str| {
+            let text = format!(
+                "
+apiVersion: pingcap.com/v1alpha1
+kind: TidbCluster
+metadata: {{name: basic}}
+spec:
+  version: v8.5.2
+  pd:
+    baseImage: pingcap/pd
+    {field}
+"
+            );
+            references(&text)
+        };
+        for field in ["version:", "version: ~", "version: ' '", "tag:"] {
+            assert_eq!(versions(field), ["docker.io/pingcap/pd:v8.5.2"], "{field}");
+        }
+        assert_eq!(versions("version: 9"), ["docker.io/pingcap/pd:9"]);
+        assert_eq!(versions("version: 9.1"), [""; 0], "a fraction is a version that has lost its spelling");
     }
 
     #[test]

@@ -108,6 +108,16 @@ pub(super) fn is_closed(kind: &str, group: Option<&str>) -> bool {
     }
 }
 
+/// Whether an object is a Secret, a schema or a record, wherever it is.
+pub(super) fn is_closed_object(object: &Map<String, Value>) -> bool {
+    let text = |key: &str| object.get(key).and_then(Value::as_str);
+    let holds_data = object.contains_key("data") || object.contains_key("stringData");
+    text("kind").is_some_and(|kind| match text("apiVersion") {
+        Some(version) => is_closed(kind, Some(group(version))),
+        None => holds_data && is_closed(kind, None),
+    })
+}
+
 /// The group of an `apiVersion`; empty for the core group.
 pub(super) fn group(api_version: &str) -> &str {
     api_version.rsplit_once('/').map_or("", |(group, _)| group)

@@ -23,7 +23,7 @@ use super::{
     keys::{self, KeyMeaning},
     kubeadm, not_images, operators, parts,
     path::Path,
-    resource::{self, Category, Resource, is_closed_key},
+    resource::{Category, Resource, is_closed_key, is_closed_object},
     settings,
 };
 
@@ -145,7 +145,7 @@ impl Walker<'_> {
     /// Walks a resource of the rendering, or of a text in one.
     pub(super) fn resource(&mut self, resource: &Resource<'_>) -> Result<(), EnumerateError> {
         self.findings.chart_sources.add(resource);
-        let charts = charts::named_by(resource);
+        let charts = flux::named_by(resource).map_or_else(|| charts::named_by(resource), |chart| vec![chart]);
         for chart in &charts {
             if let Some(referred) = flux::referred_by(resource) {
                 self.findings.referred_charts.push((self.findings.notes.len(), referred));
@@ -348,13 +348,6 @@ impl Walker<'_> {
         self.note(Note::new(NoteKind::NoImage, found_at, None, reason).with_remedy(remedy));
     }
 
-    fn note_kubeadm(&mut self, registry: &str) {
-        let reason = format!("kubeadm chooses images of {registry} that are not named here");
-        let remedy = "list them with kubeadm config images list, and add them with --add-images FILE";
-        let found_at = self.found_at(self.named());
-        self.note(Note::new(NoteKind::NoImage, found_at, None, &reason).with_remedy(remedy.to_owned()));
-    }
-
     pub(super) fn note(&mut self, note: Note) {
         self.findings.notes.push(note);
     }
@@ -392,14 +385,4 @@ impl Walker<'_> {
 /// Whether a key at the top of a resource holds what a live cluster records rather than what was asked for.
 fn is_record(key: &str, position: Position<'_>) -> bool {
     key == "status" && matches!(position, Position::Root)
-}
-
-/// Whether an object is a Secret, a schema or a record, wherever it is.
-fn is_closed_object(object: &Map<String, Value>) -> bool {
-    let text = |key: &str| object.get(key).and_then(Value::as_str);
-    let holds_data = object.contains_key("data") || object.contains_key("stringData");
-    text("kind").is_some_and(|kind| match text("apiVersion") {
-        Some(version) => resource::is_closed(kind, Some(resource::group(version))),
-        None => holds_data && resource::is_closed(kind, None),
-    })
 }

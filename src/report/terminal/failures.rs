@@ -102,6 +102,8 @@ struct Shared {
     failure: Failure,
     /// Whether all images have it word for word, so that no name in it has to be replaced.
     is_verbatim: bool,
+    /// Whether its causes are the words of one server for one image, and others were answered in other words.
+    is_example: bool,
     /// The short names.
     names: Vec<String>,
     full_names: Vec<String>,
@@ -112,11 +114,12 @@ impl Shared {
         let Subject { name, full_name } = subject;
         if let Some(known) = all.iter_mut().find(|known| known.cause == cause) {
             known.is_verbatim &= known.failure == failure;
+            known.is_example |= !known.cause.has_words_of(&cause);
             known.names.push(name);
             known.full_names.push(full_name);
         } else {
             let (names, full_names) = (vec![name], vec![full_name]);
-            all.push(Self { cause, failure, is_verbatim: true, names, full_names });
+            all.push(Self { cause, failure, is_verbatim: true, is_example: false, names, full_names });
         }
     }
 
@@ -134,7 +137,10 @@ impl Shared {
         if let [name] = self.names.as_slice() {
             return text(&self.failure, Some(name.as_str()).filter(|name| !name.is_empty()), palette);
         }
-        let failure = if self.is_verbatim { self.failure.clone() } else { general(&self.failure) };
+        let mut failure = if self.is_verbatim { self.failure.clone() } else { general(&self.failure) };
+        if let Some(cause) = failure.causes.first_mut().filter(|_| self.is_example) {
+            cause.insert_str(0, "(for example) ");
+        }
         let names: Vec<&String> = self.names.iter().filter(|name| !name.is_empty()).collect();
         if names.is_empty() {
             return text_with(&failure, Some(&format!("{} times", self.names.len())), &[], palette);
@@ -235,7 +241,11 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use crate::{outcome::Command, report::samples};
+    use crate::{
+        error::{CauseKey, Fault, Side},
+        outcome::Command,
+        report::samples,
+    };
 
     #[test]
     fn a_failure_says_what_why_and_what_to_do() {
@@ -351,6 +361,26 @@ mod tests {
         hint: log in
         "#);
         assert_eq!(texts.len(), 1);
+    }
+
+    #[test]
+    fn one_of_several_answers_is_shown_as_an_example() {
+        let fault = Some(Fault::Answered { by: None, status: 400, code: None });
+        let key = CauseKey { side: Side::Destination, registry: Some("r.io".to_owned()), fault };
+        let failure = |name: &str, answer: &str| Failure {
+            causes: vec![format!("the registry answered 400 Bad Request: MANIFEST_INVALID: {answer}")],
+            cause_key: Some(Box::new(key.clone())),
+            ..Failure::new(Kind::Image, format!("cannot write manifest r.io/m/{name} (destination)"))
+        };
+        let shown = |one: &str, other: &str| {
+            other_texts(&[failure("a:1", one), failure("b:1", other)], Palette::plain()).join("\n")
+        };
+        let [one, other] = ["a", "b"].map(|digit| format!("no blob sha256:{}", digit.repeat(64)));
+        assert!(!shown(&one, &other).contains("example"), "only a digest differs");
+        assert_snapshot!(shown("no config", "no layers"), @r#"
+        error: r.io/m/a:1, r.io/m/b:1: cannot write manifest r.io/IMAGE (destination)
+          because (for example) the registry answered 400 Bad Request: MANIFEST_INVALID: no config
+        "#);
     }
 
     #[test]

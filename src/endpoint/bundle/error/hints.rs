@@ -15,6 +15,9 @@ impl BundleError {
                  oci-archive:FILE`, or convert it with `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG` and \
                  pass NEW: it has a single platform, and its digest changes"
             }
+            Self::SkopeoFolder { .. } => {
+                "convert it with `skopeo copy --all dir:FOLDER oci-archive:NEW:NAME:TAG` and pass NEW"
+            }
             Self::Subfolder { in_archive: false, .. } => "pass that folder",
             Self::Subfolder { in_archive: true, .. } => {
                 "unpack the archive and pass that folder, or pack it again from inside (`tar -C FOLDER -cf NEW.tar .`)"
