@@ -56,7 +56,7 @@ pub(crate) struct Export {
 
     /// The bundle to write; - is standard output
     ///
-    /// In every other command, -o is the output format; here that is --format.
+    /// The output format, which is -o in most commands, is --format here.
     #[arg(help_heading = "The bundle", long, short, value_name = "FILE")]
     pub output: PathBuf,
 
@@ -137,7 +137,7 @@ pub(crate) struct Export {
 
     /// Output format
     ///
-    /// In every other command, this is -o.
+    /// In most commands, this is -o.
     #[arg(help_heading = "The bundle", long, value_parser = choice(FORMATS), default_value_t = Format::Table)]
     pub format: Format,
 

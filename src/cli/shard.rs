@@ -48,7 +48,7 @@ pub(crate) struct LockMerge {
 
     /// The lock file to write
     ///
-    /// In every other command but bundle export, -o is the output format; here that is --format.
+    /// The output format, which is -o in most commands, is --format here.
     #[arg(help_heading = "Locks", long, short, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
     pub output: PathBuf,
 

@@ -8,7 +8,7 @@ use crate::{
     oci::reference::{ReferenceError, hide_login},
 };
 
-use super::chart::SetError;
+use super::{chart::SetError, read_as::ReadAs};
 
 /// What to do if Helm cannot download a chart.
 const CHECK_CHART: &str = "check --chart, --repo and --chart-version; without access to the chart repository, pass \
@@ -145,6 +145,8 @@ pub enum EnumerateError {
     Read {
         /// Its name.
         input: String,
+        /// What it is read as.
+        read_as: ReadAs,
         /// The system's reason.
         source: io::Error,
     },
@@ -331,13 +333,7 @@ impl EnumerateError {
                 "check the chart's values; --image-prefix HOST/PATH finds more images in environment values, \
                  arguments and ConfigMaps, and --add IMAGE adds one"
             }
-            Self::Read { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
-                "split the file and run once for each part, or pass a list of the images with --images FILE"
-            }
-            Self::Read { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
-                "pass a text file: rendered manifests with --rendered, or a list of images with --images"
-            }
-            Self::Read { .. } => "check the path (relative to the current directory) and its permissions",
+            Self::Read { read_as, source, .. } => read_as.hint(source),
             Self::Pods { .. } => "pass the output of `kubectl get pods -A -o json`",
             Self::EmptyList { .. } => {
                 "write one image per line, for example quay.io/team/app:1.0; a line that begins with # is a comment"

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use super::EnumerateError;
+use super::{EnumerateError, ReadAs};
 use crate::bounded_read;
 
 /// More than any rendering: the largest public chart renders to a few megabytes.
@@ -34,8 +34,8 @@ impl fmt::Display for Input {
 }
 
 impl Input {
-    pub(super) async fn read(&self) -> Result<String, EnumerateError> {
-        let failed = |source| EnumerateError::Read { input: self.to_string(), source };
+    pub(super) async fn read(&self, read_as: ReadAs) -> Result<String, EnumerateError> {
+        let failed = |source| EnumerateError::Read { input: self.to_string(), read_as, source };
         let bytes = match self {
             Self::File(path) => read_file(path.clone()).await,
             Self::Stdin => read_stdin().await,

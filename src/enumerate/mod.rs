@@ -16,6 +16,7 @@ mod input;
 mod list;
 mod manifests;
 mod note;
+mod read_as;
 mod running;
 
 pub use self::{
@@ -43,6 +44,7 @@ use crate::oci::{
 };
 use image::ImageSet;
 use manifests::ScanOptions;
+use read_as::ReadAs;
 
 /// What names the images.
 #[derive(Debug, Clone)]
@@ -279,11 +281,11 @@ async fn collect(
         SelectedFrom::Rendered(input) => {
             let from = input.to_string();
             (*images, collected.notes) =
-                manifests::scan_on_thread(&from, input.read().await?, options).await?;
+                manifests::scan_on_thread(&from, input.read(ReadAs::Manifests).await?, options).await?;
             from
         }
         SelectedFrom::List(input) => {
-            list::scan(&input.to_string(), &input.read().await?, images)?;
+            list::scan(&input.to_string(), &input.read(ReadAs::List).await?, images)?;
             input.to_string()
         }
         SelectedFrom::References(references) => {
@@ -296,7 +298,7 @@ async fn collect(
         images.add_extra(written.parse().map_err(EnumerateError::Add)?, written);
     }
     for input in &selection.add_lists {
-        list::add_extras(&input.to_string(), &input.read().await?, images)?;
+        list::add_extras(&input.to_string(), &input.read(ReadAs::List).await?, images)?;
     }
     for input in &selection.add_running {
         let containers = running::read_running(input).await?;

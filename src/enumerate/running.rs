@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{EnumerateError, ImageUse, Input, Note, image::ImageSet};
+use super::{EnumerateError, ImageUse, Input, Note, ReadAs, image::ImageSet};
 use crate::{
     enumerate::Confidence,
     oci::{Digest, Reference, mapping::Root},
@@ -35,7 +35,7 @@ pub(crate) struct RunningContainer {
 
 /// Reads what a cluster runs.
 pub(crate) async fn read_running(input: &Input) -> Result<Vec<RunningContainer>, EnumerateError> {
-    parse(&input.to_string(), &input.read().await?)
+    parse(&input.to_string(), &input.read(ReadAs::Pods).await?)
 }
 
 /// Adds the images that a cluster runs, except those below `mirrors`: they are copies already. Returns a note for each

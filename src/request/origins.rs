@@ -15,21 +15,34 @@ use crate::{
     error::{Failure, Kind},
 };
 
-/// The variables that clap does not read, by the argument that they stand for.
-const READ_HERE: [(&str, &str); 12] = [
-    ("chart", names::CHART),
-    ("include", names::INCLUDE),
-    ("exclude", names::EXCLUDE),
-    ("lock", names::LOCK),
-    ("to", names::TO),
-    ("to_password_stdin", names::TO_PASSWORD),
-    ("license", names::LICENSE),
-    ("license", names::LICENSE_FILE),
-    ("output", names::OUTPUT),
-    ("sign_password_stdin", names::SIGN_PASSWORD),
-    ("sign_password_stdin", names::COSIGN_PASSWORD),
-    ("trusted_root", names::TRUSTED_ROOT),
-];
+/// The variables that a command reads for one of its arguments itself, without clap; the first that is set decides. The
+/// same name may be another argument in another command: `lock merge --output` is a file.
+fn read_here(command: &str, arg: &str) -> &'static [&'static str] {
+    match (arg, command) {
+        ("chart", _) => &[names::CHART],
+        ("include", _) => &[names::INCLUDE],
+        ("exclude", _) => &[names::EXCLUDE],
+        ("lock", "verify" | "values") => &[names::LOCK],
+        ("to", _) => &[names::TO],
+        ("to_password_stdin", _) => &[names::TO_PASSWORD],
+        // There, the license becomes one of the values, so it must be typed.
+        ("license", "values") => &[],
+        ("license", _) => &[names::LICENSE, names::LICENSE_FILE],
+        ("output", "values") => &[names::OUTPUT],
+        ("sign_password_stdin", _) => &[names::SIGN_PASSWORD, names::COSIGN_PASSWORD],
+        ("trusted_root", _) => &[names::TRUSTED_ROOT],
+        _ => &[],
+    }
+}
+
+/// The argument without which a password is not read: it may be set for other commands or programs.
+fn needed_for(arg: &str) -> Option<&'static str> {
+    match arg {
+        "to_password_stdin" => Some("to_username"),
+        "sign_password_stdin" => Some("sign_key"),
+        _ => None,
+    }
+}
 
 /// The arguments for which Helm takes an empty value as its default.
 const EMPTY_IS_DEFAULT: [&str; 2] = ["namespace", "kube_version"];
@@ -42,7 +55,7 @@ impl Origins {
     /// Reads them from the matches of a command line.
     pub(crate) fn new(command: &Command, matches: &ArgMatches) -> Self {
         let (command, matches) = innermost(command, matches);
-        let origin = |arg: &Arg| Some((flag(arg)?, origin(arg, matches)?));
+        let origin = |arg: &Arg| Some((flag(arg)?, origin(command, arg, matches)?));
         // Global flags decide how a command prints, not what it does.
         let own = command.get_arguments().filter(|arg| !arg.is_global_set());
         Self(own.filter_map(origin).collect())
@@ -61,9 +74,7 @@ impl Origins {
         });
         Some(named.collect::<Vec<_>>().join(", ")).filter(|named| !named.is_empty())
     }
-}
 
-impl Origins {
     /// Names the variable that decides the flag that an error in the settings is about. Its text names only the flag,
     /// which the user did not type.
     pub(crate) fn explain(&self, failure: Failure) -> Failure {
@@ -82,28 +93,36 @@ impl Origins {
     }
 }
 
-/// Refuses variables of the requested command that are empty or, as far as clap does not read them, not UTF-8: they
-/// would be misread or ignored. A typed flag wins, so its variable is not read. No value is shown.
+/// Refuses a variable that the requested command reads and that is empty, or whose value is not UTF-8. Clap refuses the
+/// latter itself in the variables that it reads. The variable of a typed flag is not read. No value is shown.
 pub(crate) fn refuse_unusable_variables(command: &Command, matches: &ArgMatches) -> Result<(), Failure> {
     let (command, matches) = innermost(command, matches);
-    let source = |id: &str| matches.try_contains_id(id).ok().and_then(|_| matches.value_source(id));
     for arg in command.get_arguments() {
         let id = arg.get_id().as_str();
         let by_clap = arg.get_env().and_then(OsStr::to_str);
-        match source(id) {
+        match source(matches, id) {
             Some(ValueSource::CommandLine) => continue,
             Some(ValueSource::EnvVariable) if !EMPTY_IS_DEFAULT.contains(&id) => refuse_empty(by_clap)?,
             _ => {}
         }
-        // A password for cosign may be set for other programs.
-        let is_read = id != "sign_password_stdin" || source("sign_key").is_some();
-        let read_here = READ_HERE.iter().filter(|(other, name)| *other == id && by_clap != Some(name));
-        read_here.filter(|_| is_read).try_for_each(|(_, name)| refuse_bytes(name))?;
-        if id == "authfile" {
+        let read_here = read_here(command.get_name(), id).iter().filter(|_| is_needed(matches, id));
+        read_here.filter(|name| by_clap != Some(name)).try_for_each(|name| refuse_bytes(name))?;
+        // `login` and `logout` change the file that --authfile names.
+        if id == "authfile" && !matches!(command.get_name(), "login" | "logout") {
             refuse_bytes("DOCKER_AUTH_CONFIG")?;
         }
     }
     Ok(())
+}
+
+/// Where the value of an argument came from, if the command has that argument and a value for it.
+fn source(matches: &ArgMatches, id: &str) -> Option<ValueSource> {
+    matches.try_contains_id(id).ok().and_then(|_| matches.value_source(id))
+}
+
+/// Whether the command uses the argument's variables.
+fn is_needed(matches: &ArgMatches, id: &str) -> bool {
+    needed_for(id).is_none_or(|needed| source(matches, needed).is_some())
 }
 
 fn refuse_empty(name: Option<&str>) -> Result<(), Failure> {
@@ -137,23 +156,34 @@ pub(crate) fn variable_at_fault(
 ) -> Option<String> {
     let ContextValue::String(shown) = error.get(ContextKind::InvalidArg)? else { return None };
     let flag = shown.split([' ', '=']).next()?;
-    let is_typed =
-        |word: String| word == flag || word.strip_prefix(flag).is_some_and(|rest| rest.starts_with('='));
-    if typed.into_iter().any(is_typed) {
+    let is_flag =
+        |word: &String| word == flag || word.strip_prefix(flag).is_some_and(|rest| rest.starts_with('='));
+    let typed: Vec<String> = typed.collect();
+    if typed.iter().any(is_flag) {
         return None;
     }
-    // Several commands may have the flag, some of them without a variable.
-    let args = arguments(command).into_iter().filter(|arg| self::flag(arg).as_deref() == Some(flag));
+    // Other commands may have the flag with another variable.
+    let args = requested(command, &typed).into_iter().flat_map(Command::get_arguments);
+    let args = args.filter(|arg| self::flag(arg).as_deref() == Some(flag));
     let mut names = args.filter_map(|arg| arg.get_env()?.to_str());
     names.find(|name| env::var_os(name).is_some()).map(str::to_owned)
 }
 
-/// The arguments of a command and of all below it.
-fn arguments(command: &Command) -> Vec<&Arg> {
-    command.get_arguments().chain(command.get_subcommands().flat_map(arguments)).collect()
+/// The command that the words of a command line name, and those that it is below. There are no matches if the command
+/// line is wrong.
+fn requested<'a>(command: &'a Command, typed: &[String]) -> Vec<&'a Command> {
+    let mut path = vec![command];
+    let mut innermost = command;
+    for word in typed {
+        if let Some(found) = innermost.find_subcommand(word) {
+            path.push(found);
+            innermost = found;
+        }
+    }
+    path
 }
 
-fn origin(arg: &Arg, matches: &ArgMatches) -> Option<SettingOrigin> {
+fn origin(command: &Command, arg: &Arg, matches: &ArgMatches) -> Option<SettingOrigin> {
     let id = arg.get_id().as_str();
     match matches.value_source(id) {
         Some(ValueSource::CommandLine) => return Some(SettingOrigin::Flag),
@@ -163,9 +193,9 @@ fn origin(arg: &Arg, matches: &ArgMatches) -> Option<SettingOrigin> {
         }
         _ => {}
     }
-    let read_here = READ_HERE.iter().filter(|(other, _)| *other == id);
-    let set = read_here.map(|(_, name)| *name).find(|name| variable(name).is_some());
-    set.map(|name| SettingOrigin::Variable(name.to_owned()))
+    let mut read_here = read_here(command.get_name(), id).iter().filter(|_| is_needed(matches, id));
+    let set = read_here.find(|name| variable(name).is_some());
+    set.map(|name| SettingOrigin::Variable((*name).to_owned()))
 }
 
 /// The name of a flag on the command line.
@@ -192,12 +222,47 @@ mod tests {
         assert_eq!(found.set_by_environment(), None);
     }
 
+    /// The commands without subcommands.
+    fn leaves(command: &Command) -> Vec<&Command> {
+        let below: Vec<&Command> = command.get_subcommands().flat_map(leaves).collect();
+        if below.is_empty() { vec![command] } else { below }
+    }
+
+    /// Clap shows the variables that it reads; the texts of the help must show the others.
     #[test]
-    fn every_variable_that_is_read_here_belongs_to_a_flag() {
-        let command = crate::cli::command();
-        let ids: Vec<&str> = arguments(&command).into_iter().map(|arg| arg.get_id().as_str()).collect();
-        for (id, name) in READ_HERE {
-            assert!(ids.contains(&id), "{name} stands for {id}, which no command has");
+    fn a_variable_that_is_read_here_is_in_the_help_bug() {
+        let cli = crate::cli::command();
+        for command in leaves(&cli) {
+            let help = |arg: &Arg| {
+                let texts = [arg.get_help(), arg.get_long_help()].into_iter().flatten();
+                texts.map(ToString::to_string).collect::<String>()
+            };
+            // The help of --sign-key shows those of --sign-password-stdin.
+            let whole: String = command.get_arguments().map(help).collect();
+            for arg in command.get_arguments() {
+                let (name, id, help) = (command.get_name(), arg.get_id().as_str(), help(arg));
+                let by_clap = arg.get_env().and_then(OsStr::to_str);
+                for variable in read_here(name, id).iter().filter(|name| by_clap != Some(name)) {
+                    assert!(whole.contains(variable), "{name}: {id} does not show {variable}");
+                }
+                if let Some((_, rest)) = help.split_once("[env: ") {
+                    let shown = rest.split([']', ',', ' ']).next().unwrap();
+                    assert!(read_here(name, id).contains(&shown), "{name}: {id} does not read {shown}");
+                }
+            }
         }
+    }
+
+    #[test]
+    fn the_words_of_a_command_line_name_the_command() {
+        let cli = crate::cli::command();
+        let names = |words: &str| {
+            let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+            let path = requested(&cli, &words);
+            path.iter().skip(1).map(|command| command.get_name().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("lock --log-format json merge --jobs x"), ["lock", "merge"]);
+        assert_eq!(names("sync quay.io/a/b:1 --lock lock"), ["sync"]);
+        assert_eq!(names("--help"), [""; 0]);
     }
 }

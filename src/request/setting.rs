@@ -25,8 +25,8 @@ impl<T> Setting<T> {
     }
 }
 
-/// The value of an environment variable; an empty value counts as unset. One that is not UTF-8 is not: whoever reads it
-/// refuses it, at the latest [`super::refuse_unusable_variables`].
+/// The value of an environment variable; an empty value counts as unset. A value that is not UTF-8 is kept, with
+/// replacement characters; [`super::refuse_unusable_variables`] refuses it.
 pub(super) fn variable(name: &str) -> Option<Setting<String>> {
     let value = env::var_os(name)?.to_string_lossy().into_owned();
     if value.is_empty() {

@@ -13,29 +13,37 @@ use crate::{
     jobs::serve::Control,
 };
 
-/// The signals that end a program, caught from [`Ending::listen`] on.
+/// The signals that end a program, caught from [`Ending::listen`] on. `None` for one that the program was started with
+/// ignored, as by `nohup`, or by a script that runs it in the background: a handler would change that.
 struct Ending {
-    interrupt: Signal,
-    terminate: Signal,
-    quit: Signal,
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+    quit: Option<Signal>,
 }
 
 impl Ending {
     fn listen() -> io::Result<Self> {
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            quit: signal(SignalKind::quit())?,
+            interrupt: unless_ignored(SignalKind::interrupt())?,
+            terminate: unless_ignored(SignalKind::terminate())?,
+            quit: unless_ignored(SignalKind::quit())?,
         })
     }
 
     /// Waits for the next signal and returns its exit code.
     async fn next(&mut self) -> u8 {
         tokio::select! {
-            _ = self.interrupt.recv() => exit::INTERRUPTED,
-            _ = self.terminate.recv() => exit::TERMINATED,
-            _ = self.quit.recv() => exit::QUIT,
+            () = received(&mut self.interrupt) => exit::INTERRUPTED,
+            () = received(&mut self.terminate) => exit::TERMINATED,
+            () = received(&mut self.quit) => exit::QUIT,
         }
+    }
+}
+
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => future::pending().await,
     }
 }
 
@@ -55,25 +63,34 @@ async fn ordered_end() -> u8 {
     }
 }
 
-/// Waits until the terminal is closed. After `nohup`, that does not end the program: a handler would change that.
+/// Waits until the terminal is closed. After `nohup`, that does not end the program.
 async fn hang_up() -> u8 {
-    let is_ignored = fs::read_to_string("/proc/self/status").map_or(true, |status| ignores_hang_up(&status));
-    if is_ignored {
-        return future::pending().await;
-    }
-    match signal(SignalKind::hangup()) {
+    match unless_ignored(SignalKind::hangup()) {
         Ok(mut signal) => {
-            signal.recv().await;
+            received(&mut signal).await;
             exit::HUNG_UP
         }
         Err(_) => future::pending().await,
     }
 }
 
-/// Whether the process ignores SIGHUP, which has the number 1, according to its `/proc/self/status`.
-fn ignores_hang_up(status: &str) -> bool {
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    ignored.and_then(|mask| u128::from_str_radix(mask.trim(), 16).ok()).is_none_or(|mask| mask & 1 == 1)
+/// Catches a signal unless this process was started with it ignored. Asks only before the first handler of a signal: a
+/// signal that has one is not ignored.
+fn unless_ignored(kind: SignalKind) -> io::Result<Option<Signal>> {
+    let is_ignored = match fs::read_to_string("/proc/self/status") {
+        Ok(status) => ignores(&status, kind),
+        Err(_) => None,
+    };
+    // A system that does not tell keeps its default for SIGHUP; the other signals must end the program.
+    if is_ignored.unwrap_or(kind == SignalKind::hangup()) { Ok(None) } else { signal(kind).map(Some) }
+}
+
+/// Whether a process ignores a signal, according to its `/proc/self/status`; `None` if that does not tell.
+fn ignores(status: &str, kind: SignalKind) -> Option<bool> {
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let mask = u128::from_str_radix(ignored.trim(), 16).ok()?;
+    let bit = u32::try_from(kind.as_raw_value()).ok()?.checked_sub(1)?;
+    Some(mask.checked_shr(bit)? & 1 == 1)
 }
 
 /// Turns signals into commands for a server.
@@ -101,10 +118,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nohup_is_recognized() {
+    fn ignored_signals_are_recognized() {
         let status = |mask: &str| format!("Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\n");
-        assert!(ignores_hang_up(&status("0000000000000001")));
-        assert!(!ignores_hang_up(&status("0000000000001000")));
-        assert!(ignores_hang_up("Name:\tx\n"), "a system without the field keeps its default");
+        let [hang_up, interrupt, quit] = [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit()];
+        let ignored = |mask| [hang_up, interrupt, quit].map(|kind| ignores(&status(mask), kind).unwrap());
+        assert_eq!(ignored("0000000000000001"), [true, false, false], "nohup");
+        assert_eq!(ignored("0000000000001006"), [false, true, true], "a script's background job");
+        assert_eq!(ignored("0000000000001000"), [false; 3]);
+        assert_eq!(ignores("Name:\tx\n", hang_up), None);
     }
 }

@@ -98,6 +98,30 @@ async fn a_variable_that_is_not_utf8_is_an_error_and_not_ignored_bug() {
     run.run().await.expect_code(0);
 }
 
+/// `bundle export --lock` and `lock merge --output` are files that have nothing to do with the variables of these names.
+#[tokio::test]
+async fn a_command_is_not_blamed_for_a_variable_that_it_does_not_read_bug() {
+    let bytes = OsString::from_vec(b"s3cret\xff".to_vec());
+    for (name, arguments) in [
+        ("THORAS_MIRROR_LOCK", &["bundle", "export", "127.0.0.1:1/a:1", "-o", "x.tar", "--retries", "0"][..]),
+        ("THORAS_MIRROR_TO_PASSWORD", &["sync", "--to", "127.0.0.1:1/m"]),
+        ("THORAS_LICENSE", &["values", "--chart", "./none", "--to", "127.0.0.1:1/m"]),
+        ("DOCKER_AUTH_CONFIG", &["logout", "registry.example.com"]),
+    ] {
+        let outcome = Mirror::new(arguments.iter().copied()).env(name, bytes.clone()).run().await;
+        assert!(!outcome.stderr.contains(name), "{outcome}");
+    }
+    let closed = ClosedPort::new();
+    let merge = ["lock", "merge", "-v", "--retries", "0", "--from", &format!("{}/m", closed.host_port)];
+    let outcome = Mirror::new(merge).env("THORAS_MIRROR_OUTPUT", "json").run().await;
+    assert!(outcome.stderr.contains("--format (THORAS_MIRROR_OUTPUT)"), "{outcome}");
+    assert!(!outcome.stderr.contains("--output ("), "{outcome}");
+    let sync = Mirror::new(["sync", IMAGE, "--to", "127.0.0.1:1/m"]);
+    let sync = sync.env("THORAS_MIRROR_OUTPUT", "many").env("THORAS_MIRROR_LOCK", "x.lock");
+    let outcome = sync.run().await.expect_code(2);
+    assert!(outcome.stderr.contains("comes from THORAS_MIRROR_OUTPUT"), "{outcome}");
+}
+
 #[tokio::test]
 async fn a_proxy_that_is_not_utf8_is_refused_and_not_bypassed_bug() {
     let proxy = OsString::from_vec(b"http://me:s3cret\xff@127.0.0.1:1".to_vec());

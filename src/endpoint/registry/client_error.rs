@@ -83,6 +83,7 @@ fn connection_problem(error: &reqwest::Error) -> ConnectionProblem {
         }
         _ if find::<TunnelError>(error).is_some() => ConnectionProblem::Tunnel,
         _ if find::<UnresolvedName>(error).is_some() => ConnectionProblem::UnknownHost,
+        _ if error.is_timeout() => ConnectionProblem::TimedOut,
         _ => ConnectionProblem::Other,
     }
 }

@@ -13,6 +13,8 @@ pub enum ConnectionProblem {
     Tunnel,
     /// The name of the registry does not resolve.
     UnknownHost,
+    /// It took longer than the connect timeout.
+    TimedOut,
     /// Anything else: TCP, other TLS errors.
     Other,
 }
@@ -59,6 +61,11 @@ impl ConnectionProblem {
             Self::UnknownHost => {
                 let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
                 format!("check the spelling of {host}, and this machine's DNS and VPN: `getent hosts {host}`")
+            }
+            Self::TimedOut => {
+                format!(
+                    "check the network to {registry}; if it is only slow, raise --connect-timeout SECONDS"
+                )
             }
             Self::Other if is_loopback(registry) => {
                 format!("check that a server is running at {registry}")

@@ -89,9 +89,7 @@ impl RegistryError {
                 "check that a registry is running there; if it speaks plain http, pass --plain-http {registry}"
             ),
             Self::Stalled(_) if location.operation == Operation::Connect => {
-                format!(
-                    "check the network to {registry}; if it is only slow, raise --connect-timeout SECONDS"
-                )
+                ConnectionProblem::TimedOut.remedy(registry)
             }
             Self::Stalled(_) | Self::TooSlow { .. } => format!(
                 "check {registry} and the network; if they are only slow, raise --stall-timeout SECONDS"

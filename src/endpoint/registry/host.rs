@@ -12,6 +12,7 @@ use super::{
     answer,
     auth::{Access, Authenticator, Origin, Scope},
     capabilities::Capabilities,
+    connecting,
     error::RegistryError,
     limits::{self, Tuning},
     network::Network,
@@ -260,13 +261,12 @@ impl Host {
         } else if call.method == Method::POST {
             request = request.header(header::CONTENT_LENGTH, 0);
         }
-        match tokio::time::timeout(self.tuning.stall, request.send()).await {
-            Ok(Ok(mut response)) => {
+        match connecting::response(self.tuning.stall, request.send()).await? {
+            Ok(mut response) => {
                 answer::remember(&mut response, authorization);
                 Ok(response)
             }
-            Ok(Err(error)) => Err(self.network.explain(origin, &error).await),
-            Err(_) => Err(RegistryError::Stalled(self.tuning.stall)),
+            Err(error) => Err(self.network.explain(origin, &error).await),
         }
     }
 

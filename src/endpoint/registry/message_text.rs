@@ -54,12 +54,13 @@ pub(super) fn says_storage_full(Refusal { message, .. }: &Refusal) -> bool {
 
 /// Whether a registry failed because its own disk is full.
 ///
-/// 507 is the status for this, but most registries answer 500 `UNKNOWN` with the text of the operating system. CNCF
-/// distribution only shows the number of the error, as `Err` in the details. A wrong guess changes the hint.
+/// 507 is the status for this, but most registries answer 500 `UNKNOWN` with the text of the operating system, which Go
+/// writes in lower case and other languages do not. CNCF distribution only shows the number of the error, as `Err` in the
+/// details. A wrong guess changes the hint.
 pub(super) fn says_disk_full(Refusal { status, message, .. }: &Refusal) -> bool {
-    let is_text =
-        || ["no space left on device", "Err=28,", "Err=28}"].iter().any(|text| message.contains(text));
-    *status == 507 || (*status >= 500 && is_text())
+    let text = message.to_ascii_lowercase();
+    let is_text = ["no space left on device", "err=28,", "err=28}"].iter().any(|words| text.contains(words));
+    *status == 507 || (*status >= 500 && is_text)
 }
 
 /// Whether a registry refused a manifest because of something that the manifest references: it has no right code for
@@ -200,6 +201,7 @@ mod tests {
         for (status, message) in [
             (507, ""),
             (500, "filesystem: write /var/lib/registry/x: no space left on device"),
+            (500, "java.io.IOException: No space left on device"),
             (500, "unknown error (DriverName=filesystem, Enclosed: {Err=28, Op=mkdir, Path=/x})"),
         ] {
             assert!(remedy(status, message).starts_with("r.example.com is out of disk space"), "{message}");

@@ -35,6 +35,7 @@ mod answer;
 pub mod auth;
 mod capabilities;
 mod client_error;
+mod connecting;
 mod connection_problem;
 mod connector;
 mod download;

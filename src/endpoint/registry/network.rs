@@ -27,6 +27,7 @@ pub use self::{
 use super::{
     auth::{Origin, Reach, Scheme},
     client_error::{self, innermost},
+    connecting::ConnectingLayer,
     error::RegistryError,
     host_state::HostStates,
     limits,
@@ -184,6 +185,7 @@ impl Network {
             .referer(false)
             .user_agent(concat!("thoras-mirror/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.connect_timeout())
+            .connector_layer(ConnectingLayer)
             .pool_idle_timeout(limits::IDLE_TIMEOUT)
             .http1_only()
             .tls_info(tells)

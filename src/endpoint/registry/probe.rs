@@ -12,6 +12,7 @@ use x509_cert::{Certificate, der::Decode};
 use super::{
     Registries, answer,
     auth::{Origin, Provenance, Scope},
+    connecting,
     error::RegistryError,
     host::{Call, Host, discard},
     network::Route,
@@ -139,10 +140,9 @@ async fn greet(host: &Host) -> Result<ProbeAnswer, RegistryError> {
     let begun = Instant::now();
     let stall = host.tuning().stall;
     let request = network.client_with_certificate_info(&host.origin)?.get(url).send();
-    let response = match tokio::time::timeout(stall, request).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => return Err(network.explain(&host.origin, &error).await),
-        Err(_) => return Err(RegistryError::Stalled(stall)),
+    let response = match connecting::response(stall, request).await? {
+        Ok(response) => response,
+        Err(error) => return Err(network.explain(&host.origin, &error).await),
     };
     // A captive portal or a proxy answers in place of the registry.
     if response.status().is_success() && answer::is_web_page(response.headers()) {

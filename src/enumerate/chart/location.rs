@@ -5,7 +5,7 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
-use super::super::EnumerateError;
+use super::super::{EnumerateError, ReadAs};
 
 /// Where a chart is.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +32,8 @@ impl Location {
         if !is_local {
             return Ok(Self::Remote);
         }
-        let failed = |source| EnumerateError::Read { input: format!("chart {chart}"), source };
+        let failed =
+            |source| EnumerateError::Read { input: format!("chart {chart}"), read_as: ReadAs::Chart, source };
         let path = absolute(chart).map_err(failed)?;
         // Helm would take a missing folder for a repository's alias and complain about that.
         std::fs::metadata(&path).map_err(failed)?;
@@ -64,12 +65,16 @@ pub(super) fn absolute_text(text: &str) -> String {
     absolute(text).map_or_else(|_| text.to_owned(), |path| path.display().to_string())
 }
 
-/// Fails where a path of this machine leads nowhere. A URL is Helm's to look up.
-pub(super) fn check_readable(text: &str, what: &str) -> Result<(), EnumerateError> {
+/// Fails where the path of a values file leads nowhere. A URL is Helm's to look up.
+pub(super) fn check_readable_values(text: &str) -> Result<(), EnumerateError> {
     if text.contains("://") {
         return Ok(());
     }
-    let failed = |source| EnumerateError::Read { input: format!("{what} {text}"), source };
+    let failed = |source| EnumerateError::Read {
+        input: format!("values file {text}"),
+        read_as: ReadAs::Values,
+        source,
+    };
     std::fs::File::open(text).map(drop).map_err(failed)
 }
 

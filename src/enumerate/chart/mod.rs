@@ -47,7 +47,7 @@ use tokio::io::AsyncReadExt as _;
 use crate::oci::{Algorithm, Digest, Hasher};
 
 use super::{
-    EnumerateError,
+    EnumerateError, ReadAs,
     annotations::{self, AnnotatedImage},
 };
 use crate::{oci::ChartIdentity, vendor};
@@ -222,7 +222,11 @@ fn check_version(options: &ChartOptions, found: &str) -> Result<(), EnumerateErr
 
 /// The digest of a packaged chart, as a chart repository's index and an OCI registry give it.
 async fn hash(package: &Path) -> Result<Digest, EnumerateError> {
-    let failed = |source| EnumerateError::Read { input: package.display().to_string(), source };
+    let failed = |source| EnumerateError::Read {
+        input: package.display().to_string(),
+        read_as: ReadAs::Chart,
+        source,
+    };
     let mut file = tokio::fs::File::open(package).await.map_err(failed)?;
     let mut hasher = Hasher::new(Algorithm::Sha256);
     let mut buffer = vec![0; 64 * 1024];

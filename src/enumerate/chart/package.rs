@@ -12,7 +12,12 @@ use std::{
 use flate2::{Compression, GzBuilder, read::GzDecoder};
 use serde_json::Value;
 
-use super::{super::EnumerateError, ChartOptions, arguments, helm::Helm, published::Published};
+use super::{
+    super::{EnumerateError, ReadAs},
+    ChartOptions, arguments,
+    helm::Helm,
+    published::Published,
+};
 use crate::oci::{ChartArtifact, Digest, Reference, chart};
 
 /// The largest package that is taken along, in bytes. It is held in memory; Helm installs nothing near this size,
@@ -61,7 +66,11 @@ fn read(package: &Path) -> Result<Vec<u8>, EnumerateError> {
         std::fs::File::open(package)?.take(MAX_PACKAGE_SIZE + 1).read_to_end(&mut bytes)?;
         within(MAX_PACKAGE_SIZE, bytes)
     };
-    read().map_err(|source| EnumerateError::Read { input: package.display().to_string(), source })
+    read().map_err(|source| EnumerateError::Read {
+        input: package.display().to_string(),
+        read_as: ReadAs::Chart,
+        source,
+    })
 }
 
 async fn of_folder(helm: &Helm, folder: &Path) -> Result<Vec<u8>, EnumerateError> {

@@ -8,7 +8,7 @@ use std::{
 
 use flate2::read::GzDecoder;
 
-use super::super::EnumerateError;
+use super::super::{EnumerateError, ReadAs};
 
 /// The largest that a packaged chart may unpack to, in bytes.
 const MAX_UNPACKED_SIZE: u64 = 256 * 1024 * 1024;
@@ -20,7 +20,8 @@ const VALUES_FILES: [&str; 4] = ["Chart.yaml", "values.yaml", "requirements.yaml
 
 /// Copies or unpacks `chart` with its subcharts below `folder`, and returns the folder that holds its `Chart.yaml`.
 pub(super) fn copy(chart: &Path, folder: &Path) -> Result<PathBuf, EnumerateError> {
-    let failed = |source| EnumerateError::Read { input: chart.display().to_string(), source };
+    let failed =
+        |source| EnumerateError::Read { input: chart.display().to_string(), read_as: ReadAs::Chart, source };
     let target = if chart.is_dir() {
         let target = folder.join("chart");
         copy_folder(chart, &target, 0).map_err(failed)?;

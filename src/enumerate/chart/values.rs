@@ -25,7 +25,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 
 use super::{
-    super::{EnumerateError, input},
+    super::{EnumerateError, ReadAs, input},
     ChartOptions,
     helm::Helm,
     location,
@@ -109,12 +109,16 @@ pub(super) async fn files(helm: &Helm, given: &[String]) -> Result<Vec<String>, 
         let parts: Vec<&str> = if whole { vec![text] } else { text.split(',').collect() };
         for part in parts {
             let file = if part.trim() == "-" {
-                let failed = |source| EnumerateError::Read { input: "standard input".to_owned(), source };
+                let failed = |source| EnumerateError::Read {
+                    input: "standard input".to_owned(),
+                    read_as: ReadAs::Values,
+                    source,
+                };
                 let bytes = input::read_stdin().await.map_err(failed)?;
                 private_file(helm, "standard-input.yaml", &bytes)?.display().to_string()
             } else {
                 // Helm would name the private folder that it runs in.
-                location::check_readable(part, "values file")?;
+                location::check_readable_values(part)?;
                 location::absolute_text(part)
             };
             files.push(file);

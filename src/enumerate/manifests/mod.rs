@@ -42,7 +42,7 @@ pub(super) use known::parse_prefixes;
 
 use std::io;
 
-use super::{EnumerateError, Note, image::ImageSet};
+use super::{EnumerateError, Note, ReadAs, image::ImageSet};
 use findings::Findings;
 
 /// What to look for in a rendering.
@@ -89,7 +89,11 @@ pub(super) async fn scan_on_thread(
         Ok((images, notes))
     });
     scanning.await.unwrap_or_else(|error| {
-        Err(EnumerateError::Read { input: input.to_owned(), source: io::Error::other(error) })
+        Err(EnumerateError::Read {
+            input: input.to_owned(),
+            read_as: ReadAs::Manifests,
+            source: io::Error::other(error),
+        })
     })
 }
 

@@ -43,7 +43,7 @@ async fn a_token_server_that_is_down_is_not_a_refused_login() {
 async fn a_token_server_that_stalls_has_the_stall_timeout_bug() {
     let registry = token_registry().await;
     registry.on("GET", "/token").then(Action::Stall);
-    let run = inspect(&registry).arguments(["--stall-timeout", "2", "--retries", "1"]);
+    let run = inspect(&registry).arguments(["--stall-timeout", "1", "--retries", "1"]);
     let outcome = run.run().await.expect_code(1);
     assert_eq!(registry.count("GET", "/token"), 2);
     assert!(outcome.stderr.contains("no data arrived for 1 s"), "{outcome}");

@@ -1,7 +1,7 @@
 //! Rendered manifests, lists and references, from files, from standard input and as arguments.
 
-use super::{images, rendered};
-use crate::support::process::Mirror;
+use super::{chart, images, rendered};
+use crate::support::{helm, process::Mirror};
 
 const LIST: &str = "# what the cluster needs\nquay.io/b/worker:2   # the worker\n\nnginx\nquay.io/a/web:1\n";
 const LISTED: &str = "docker.io/library/nginx:latest\nquay.io/a/web:1\nquay.io/b/worker:2\n";
@@ -104,6 +104,19 @@ async fn an_input_that_is_too_large_or_binary_is_not_blamed_on_its_path_bug() {
     std::fs::write(path, b"\x1f\x8b\xff").unwrap();
     let outcome = images(&["--images", path]).await.expect_code(3);
     assert!(outcome.stderr.contains("hint: pass a text file"), "{outcome}");
+    let running = images(&["quay.io/a/b:1", "--add-running", path]).await.expect_code(3);
+    assert!(running.stderr.contains("hint: pass the output of `kubectl get pods"), "{running}");
     let lock = Mirror::new(["verify", "--lock", "/dev/zero"]).run().await.expect_code(3);
     assert!(lock.stderr.contains("hint: no lock is so large"), "{lock}");
+}
+
+#[tokio::test]
+async fn values_that_are_too_large_are_not_to_be_split_bug() {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(256 * 1024 * 1024 + 1).unwrap();
+    let run = Mirror::new(["images", "--chart", &chart("sample"), "--values", "-"]);
+    let run = run.arg("--helm").arg(helm::program()).stdin_from(file).run();
+    let outcome = run.await.expect_code(3);
+    assert!(outcome.stderr.contains("it is larger than 256 MiB"), "{outcome}");
+    assert!(outcome.stderr.contains("hint: check that --values names a values file"), "{outcome}");
 }

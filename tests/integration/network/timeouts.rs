@@ -51,6 +51,19 @@ async fn a_dead_connection_is_reported_with_its_duration_and_the_flag_to_change(
     assert!(outcome.stderr.contains("--stall-timeout SECONDS"), "{outcome}");
 }
 
+/// The kernel accepts the connection, but no TLS handshake follows, as behind a firewall.
+#[tokio::test]
+async fn a_registry_that_cannot_be_connected_is_not_one_that_sends_no_data_bug() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let registry = silent.local_addr().unwrap().to_string();
+    let run = Mirror::new(["inspect", &format!("{registry}/team/app:1"), "--insecure", &registry])
+        .arguments(["--stall-timeout", "1", "--connect-timeout", "2", "--retries", "0"]);
+    let outcome = run.run().await.expect_code(1);
+    assert!(outcome.stderr.contains("no connection: "), "{outcome}");
+    assert!(outcome.stderr.contains("raise --connect-timeout SECONDS"), "{outcome}");
+    assert!(!outcome.stderr.contains("no data arrived"), "{outcome}");
+}
+
 /// Answers one request on this connection.
 async fn answer(connection: &mut TcpStream) {
     let mut head = Vec::new();

@@ -106,6 +106,19 @@ impl Mirror {
         self
     }
 
+    /// Starts the program as configured so far with these signals ignored, as a script starts a job in the background.
+    #[must_use]
+    pub fn ignoring(mut self, signals: &str) -> Self {
+        let plain = self.command.as_std();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("trap '' {signals}; exec \"$0\" \"$@\"")]).arg(plain.get_program());
+        shell.args(plain.get_args()).env_clear().current_dir(plain.get_current_dir().unwrap());
+        shell.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        connect(&mut shell);
+        self.command = shell;
+        self
+    }
+
     /// Sets standard input, which is empty by default.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {

@@ -8,11 +8,15 @@ use crate::support::{
 
 /// A run that waits for a blob that never arrives.
 async fn stalled_sync(more: &[&str]) -> (ScriptedPair, Running, Gate) {
+    stalled_run(|pair| pair.sync(more)).await
+}
+
+async fn stalled_run(run: impl FnOnce(&ScriptedPair) -> Mirror) -> (ScriptedPair, Running, Gate) {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     let gate = Gate::default();
     pair.source.on("GET", "/blobs/").nth(2).then(Action::Hold(gate.clone()));
-    let running = pair.sync(more).start();
+    let running = run(&pair).start();
     gate.reached_by(1).await;
     (pair, running, gate)
 }
@@ -49,6 +53,18 @@ async fn a_closed_terminal_and_ctrl_backslash_end_a_run_in_order_bug() {
         assert!(outcome.stderr.contains("error: interrupted"), "{outcome}");
         assert_eq!(pair.tags(), [""; 0]);
     }
+}
+
+/// A shell without job control starts `program &` like this, so that Ctrl-C ends only what runs in the foreground.
+#[tokio::test]
+async fn signals_that_were_ignored_from_the_start_stay_ignored_bug() {
+    let (pair, running, gate) = stalled_run(|pair| pair.sync(&[]).ignoring("HUP INT QUIT")).await;
+    for send in [Running::hang_up as fn(&Running), Running::interrupt, Running::quit] {
+        send(&running);
+    }
+    gate.open();
+    let _ = running.outcome().await.expect_success();
+    assert_eq!(pair.tags(), ["mirror/app:1"]);
 }
 
 #[tokio::test]

@@ -108,13 +108,13 @@ struct Inner {
     /// The challenge from `/v2/`, for registries whose 401 has none.
     asked: Mutex<HashMap<Origin, Arc<OnceCell<Option<Challenge>>>>>,
     tokens: Arc<TokenCache>,
-    /// The timeout for each attempt to get a token.
-    patience: Duration,
+    /// How long each attempt to get a token waits for data.
+    stall: Duration,
 }
 
 impl Authenticator {
-    /// Reads no file and sends no request. Token servers are hosts like any other: `states` knows how they are. `stall` is
-    /// the timeout for each piece of a transfer; tokens are small and get half of it.
+    /// Reads no file and sends no request. Token servers are hosts like any other: `states` knows how they are, and
+    /// `stall` is the timeout for each piece of their responses.
     #[must_use]
     pub(in super::super) fn new(
         credentials: Credentials,
@@ -123,8 +123,7 @@ impl Authenticator {
         stall: Duration,
     ) -> Self {
         let (challenges, asked, tokens) = (Mutex::default(), Mutex::default(), Arc::default());
-        let patience = (stall / 2).max(Duration::from_secs(1));
-        Self { shared: Arc::new(Inner { credentials, clients, states, challenges, asked, tokens, patience }) }
+        Self { shared: Arc::new(Inner { credentials, clients, states, challenges, asked, tokens, stall }) }
     }
 
     /// The credentials that are used.
@@ -264,7 +263,7 @@ impl Inner {
             found,
             repository: &key.repository,
             action,
-            patience: self.patience,
+            stall: self.stall,
         }
         .send()
         .await
@@ -274,7 +273,7 @@ impl Inner {
         let client = self.client(registry)?;
         let url = registry.url("/v2/").map_err(|_| AuthError::NoChallenge { registry: registry.clone() })?;
         let state = self.states.of(registry);
-        let answer = exchange::send(&client, &state, Request::new(Method::GET, url), self.patience).await?;
+        let answer = exchange::send(&client, &state, Request::new(Method::GET, url), self.stall).await?;
         Ok(Challenge::from_headers(&answer.headers).map(|challenge| match challenge {
             // The scope for `/v2/` is not the scope for a repository.
             Challenge::Bearer(bearer) => Challenge::Bearer(Bearer { scopes: Vec::new(), ..bearer }),

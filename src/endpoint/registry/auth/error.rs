@@ -182,7 +182,7 @@ impl AuthError {
                 return error.remedy_at(host, &Location::new(Operation::Connect, side, host));
             }
             Self::Unreachable { host, reason, .. } => {
-                // The server was reached: the connect timeout would not help.
+                // The server was connected: the connect timeout would not help.
                 let operation = match **reason {
                     RegistryError::Stalled(_) => Operation::ReadManifest,
                     _ => Operation::Connect,

@@ -3,7 +3,10 @@
 //! Bodies are read up to a limit. Redirects are returned, not followed: a credential must not follow one. A token server
 //! is treated as a registry is: `retry` decides what is retried, and [`HostState`] holds its pauses.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderMap, StatusCode};
 use reqwest::{Client, Request};
@@ -11,7 +14,8 @@ use serde_json::Value;
 
 use super::{
     super::{
-        answer, client_error, error::RegistryError, host_state::HostState, refusal::Refusal, retry::Attempts,
+        answer, client_error, connecting, error::RegistryError, host_state::HostState, refusal::Refusal,
+        retry::Attempts, trickle::Trickle,
     },
     error::AuthError,
     origin::{Origin, redacted},
@@ -41,13 +45,32 @@ pub(super) struct Answer {
     pub(super) elapsed: Duration,
 }
 
-/// Sends a request whose body, if any, is in memory. Returns the last response if retries do not help. `patience` limits
-/// each attempt.
+/// Why an attempt got no response.
+struct NoAnswer {
+    error: RegistryError,
+    /// A request that cannot be built will not succeed later.
+    is_final: bool,
+}
+
+impl From<RegistryError> for NoAnswer {
+    fn from(error: RegistryError) -> Self {
+        Self { error, is_final: false }
+    }
+}
+
+impl From<reqwest::Error> for NoAnswer {
+    fn from(error: reqwest::Error) -> Self {
+        Self { error: client_error::translate(&error), is_final: error.is_builder() }
+    }
+}
+
+/// Sends a request whose body, if any, is in memory. Returns the last response if retries do not help. `stall` limits how
+/// long each attempt waits for data after the connection is established.
 pub(super) async fn send(
     client: &Client,
     host: &HostState,
     request: Request,
-    patience: Duration,
+    stall: Duration,
 ) -> Result<Answer, AuthError> {
     let url = request.url().clone();
     let failed = |error: RegistryError| {
@@ -64,11 +87,6 @@ pub(super) async fn send(
         }
     };
     let mut request = request;
-    *request.timeout_mut() = Some(patience);
-    let translate = |error: &reqwest::Error| match client_error::translate(error) {
-        RegistryError::Stalled(_) => RegistryError::Stalled(patience),
-        error => error,
-    };
     let mut tries = Attempts::new(attempts());
     loop {
         host.ready().await;
@@ -77,22 +95,22 @@ pub(super) async fn send(
         }
         tries.begin();
         let next = request.try_clone();
-        let outcome = send_once(client, request).await;
-        let error = match &outcome {
-            Ok(answer) if !refusal(answer).is_temporary() => {
+        let (answer, NoAnswer { error, is_final }) = match send_once(client, request, stall).await {
+            Ok(answer) if !refusal(&answer).is_temporary() => {
                 host.answered();
-                return outcome.map_err(|error| failed(translate(&error)));
+                return Ok(answer);
             }
-            Ok(answer) => RegistryError::Refused(refusal(answer)),
-            Err(error) => translate(error),
+            Ok(answer) => {
+                let error = RegistryError::Refused(refusal(&answer));
+                (Some(answer), error.into())
+            }
+            Err(no_answer) => (None, no_answer),
         };
         host.failed(&error);
-        // A request that cannot be built will not succeed later.
-        let is_final = outcome.as_ref().is_err_and(reqwest::Error::is_builder);
         let pause = tries.next_pause(&Cause::from(error.clone()), host.answers()).filter(|_| !is_final);
         let (Some(pause), Some(next)) = (pause, next) else {
             host.gave_up(&error);
-            let last = outcome.map_err(|_| failed(error))?;
+            let last = answer.ok_or_else(|| failed(error))?;
             return Ok(Answer { attempts: tries.count(), elapsed: tries.elapsed(), ..last });
         };
         tokio::time::sleep(pause).await;
@@ -100,12 +118,17 @@ pub(super) async fn send(
     }
 }
 
-async fn send_once(client: &Client, request: Request) -> Result<Answer, reqwest::Error> {
-    let mut response = client.execute(request).await?;
+async fn send_once(client: &Client, request: Request, stall: Duration) -> Result<Answer, NoAnswer> {
+    let mut response = connecting::response(stall, client.execute(request)).await??;
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
     let mut is_cut = false;
-    while let Some(chunk) = response.chunk().await? {
+    let mut trickle = Trickle::new(stall);
+    loop {
+        let waiting = Instant::now();
+        let chunk = tokio::time::timeout(stall, response.chunk()).await;
+        let Some(chunk) = chunk.map_err(|_| RegistryError::Stalled(stall))?? else { break };
+        trickle.add(waiting.elapsed(), chunk.len() as u64)?;
         let room = MAX_BODY_SIZE - body.len();
         body.extend(chunk.iter().take(room));
         if chunk.len() > room {
@@ -144,7 +167,69 @@ pub(super) fn message(body: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
     use super::*;
+    use crate::endpoint::registry::{
+        connection_problem::ConnectionProblem,
+        network::{Network, NetworkSettings},
+    };
+
+    const BRIEF: Duration = Duration::from_millis(50);
+
+    /// Why there is no token from `address`, with a connect timeout of twice [`BRIEF`], and whether that is remembered.
+    async fn failure(url: &str, stall: Duration) -> (RegistryError, bool) {
+        let (url, host) = (url.parse::<url::Url>().unwrap(), HostState::default());
+        let settings = NetworkSettings { connect_timeout: Some(BRIEF * 2), ..NetworkSettings::default() };
+        let client = Network::new(settings).client(&Origin::of(&url).unwrap()).unwrap();
+        let outcome = send(&client, &host, Request::new(Method::GET, url), stall).await;
+        let Err(AuthError::Unreachable { reason, .. }) = outcome else { panic!("there is an answer") };
+        (RegistryError::clone(&reason), host.verdict().is_some())
+    }
+
+    /// The kernel accepts the connection, but no TLS handshake follows.
+    #[tokio::test]
+    async fn the_connect_timeout_decides_about_connecting_to_a_token_server_bug() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/token", silent.local_addr().unwrap());
+        for stall in [BRIEF / 10, BRIEF, BRIEF * 20] {
+            let (error, is_kept) = failure(&url, stall).await;
+            let problem = ConnectionProblem::TimedOut;
+            assert!(
+                matches!(error, RegistryError::Unreachable { problem: found, .. } if found == problem),
+                "{error}"
+            );
+            assert!(is_kept, "later requests need not find that out again");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_server_that_is_silent_or_trickles_is_reported_as_such_bug() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/token", silent.local_addr().unwrap());
+        let (error, is_kept) = failure(&url, BRIEF).await;
+        assert!(matches!(error, RegistryError::Stalled(BRIEF)), "{error}");
+        assert!(!is_kept);
+        let trickling = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/token", trickling.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = trickling.accept().await {
+                tokio::spawn(async move {
+                    let _ = stream.read(&mut [0; 1024]).await;
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n").await;
+                    while stream.write_all(b" ").await.is_ok() {
+                        tokio::time::sleep(BRIEF / 10).await;
+                    }
+                });
+            }
+        });
+        let (error, _) = failure(&url, BRIEF * 2).await;
+        assert!(matches!(error, RegistryError::TooSlow { .. }), "{error}");
+    }
 
     #[test]
     fn the_message_is_found_in_every_known_format() {

@@ -75,8 +75,8 @@ pub(super) struct TokenRequest<'a> {
     /// For the error if access is denied.
     pub(super) repository: &'a Repository,
     pub(super) action: &'a str,
-    /// The timeout for each attempt.
-    pub(super) patience: Duration,
+    /// How long each attempt waits for data.
+    pub(super) stall: Duration,
 }
 
 #[derive(Deserialize)]
@@ -91,15 +91,14 @@ impl TokenRequest<'_> {
     pub(super) async fn send(&self) -> Result<Token, AuthError> {
         if let Some(Credential::IdentityToken(token)) = self.found.map(|found| &found.credential) {
             let asked_at = Instant::now();
-            let answer =
-                send(self.client, self.state, self.post(token.expose_secret()), self.patience).await?;
+            let answer = send(self.client, self.state, self.post(token.expose_secret()), self.stall).await?;
             // Servers without the POST form answer in different ways, so try a GET.
             if !matches!(answer.status.as_u16(), 400 | 401 | 404 | 405) {
                 return self.read_answer(&answer, asked_at);
             }
         }
         let asked_at = Instant::now();
-        let answer = send(self.client, self.state, self.get(), self.patience).await?;
+        let answer = send(self.client, self.state, self.get(), self.stall).await?;
         self.read_answer(&answer, asked_at)
     }
 

@@ -15,6 +15,7 @@ use super::{
         answer,
         auth::Origin,
         client_error,
+        connecting::Phase,
         error::RegistryError,
         host::{Host, discard},
         limits, redirect,
@@ -221,15 +222,17 @@ async fn supervise(
     record: &mut UploadRecord,
     send: impl Future<Output = reqwest::Result<Response>>,
 ) -> Result<Response, RegistryError> {
+    let phase = Phase::new();
     let mut stillness = StallTimer::new(push);
     let mut ticks = tokio::time::interval(stillness.tick());
+    let send = phase.scope(send);
     tokio::pin!(send);
     loop {
         tokio::select! {
             biased;
             answered = &mut send => return answered.map_err(|error| client_error::translate(&error)),
             () = watch.snapshot_taken() => record.update(watch),
-            _ = ticks.tick() => stillness.check(&push.host, watch)?,
+            _ = ticks.tick() => stillness.check(&push.host, watch, &phase)?,
         }
     }
 }
@@ -267,14 +270,15 @@ impl StallTimer {
         (self.stall / 10).clamp(Duration::from_millis(1), Duration::from_secs(1))
     }
 
-    fn check(&mut self, host: &Host, watch: &Watch) -> Result<(), RegistryError> {
+    fn check(&mut self, host: &Host, watch: &Watch, phase: &Phase) -> Result<(), RegistryError> {
         let is_committing = watch.passed() >= self.size;
         let waited = std::mem::replace(&mut self.checked, Instant::now()).elapsed();
-        // A stalled source has its own timeout and may recover.
-        if !watch.waits_for_source() && !is_committing {
+        // A stalled source has its own timeout and may recover; so has connecting.
+        let waits_elsewhere = watch.waits_for_source() || phase.is_connecting();
+        if !waits_elsewhere && !is_committing {
             self.trickle.add(waited, watch.moved().saturating_sub(self.moved))?;
         }
-        if watch.moved() != self.moved || watch.waits_for_source() {
+        if watch.moved() != self.moved || waits_elsewhere {
             self.moved = watch.moved();
             self.since = Instant::now();
             self.reported = 0;
