@@ -17,7 +17,8 @@
 //! | foreign layers, from the URLs in their descriptors | `foreign` |
 //! | checks for `doctor` | `probe` |
 //! | what is retried | `retry` |
-//! | concurrency | `pace` |
+//! | concurrency, and whether a host is far away | `pace` |
+//! | whether a request is still connecting, for the stall timeout | `connecting` |
 //! | pauses that a host asks for, and whether it can be reached | `host_state` |
 //! | requests per second, for each action | `throttle`, which counts them in a `window` |
 //! | bytes per second | `rate`; transfers that are too slow: `trickle` |
