@@ -140,6 +140,11 @@ pub enum Contradiction {
 }
 
 impl LockError {
+    /// The reason without the path, for a lock in a bundle: the error about the bundle names that.
+    pub(crate) fn reason_in_one_line(&self) -> String {
+        std::error::Error::source(self).map_or_else(|| self.to_string(), ToString::to_string)
+    }
+
     /// The failure with a hint.
     #[must_use]
     pub fn failure(&self) -> Failure {

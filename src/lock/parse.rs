@@ -40,23 +40,15 @@ struct Header {
 impl Lock {
     /// Reads a lock from inside a bundle. Errors are one line of text.
     pub fn from_slice(bytes: &[u8]) -> Result<Self, String> {
-        Self::parse(bytes, Path::new(IN_A_BUNDLE)).map_err(|error| in_one_line(&error))
+        Self::parse(bytes, Path::new(IN_A_BUNDLE)).map_err(|error| error.reason_in_one_line())
     }
 
     /// The same, piece by piece. Each reader gives the content from its beginning: the first is read for the version,
-    /// the second for the rest, and to the end unless that fails. `Err(Ok(…))` tells why it is no lock in one line of
-    /// text, `Err(Err(…))` why it cannot be read.
-    pub(crate) fn from_readers(
-        first: impl Read,
-        second: impl Read,
-    ) -> Result<Self, Result<String, io::Error>> {
+    /// the second for the rest, and to the end unless that fails.
+    pub(crate) fn from_readers(first: impl Read, second: impl Read) -> Result<Self, LockError> {
         let path = Path::new(IN_A_BUNDLE);
-        let version = version(schema_of(BufReader::with_capacity(PIECE, first)), path);
-        let parsed = version.and_then(|version| Self::parse_version(&version, second, path));
-        parsed.map_err(|error| match error {
-            LockError::Unreadable(_, error) => Err(error),
-            error => Ok(in_one_line(&error)),
-        })
+        let version = version(schema_of(BufReader::with_capacity(PIECE, first)), path)?;
+        Self::parse_version(&version, second, path)
     }
 
     /// Reads a lock's content. `path` names it in errors.
@@ -191,12 +183,6 @@ fn check_copies(image: &LockedImage, destinations: &HashSet<Option<&str>>) -> Re
         }
     }
     Ok(())
-}
-
-/// The reason alone: the bundle is named by others.
-fn in_one_line(error: &LockError) -> String {
-    let source = std::error::Error::source(error);
-    source.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Explains an error of the parser, or of the file behind it.

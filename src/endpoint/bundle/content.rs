@@ -14,7 +14,7 @@ use super::{
     storage::BlobReader,
 };
 use crate::{
-    lock::Lock,
+    lock::{Lock, LockError},
     oci::{Digest, Hasher, digest::Algorithm},
 };
 
@@ -51,11 +51,11 @@ impl Content {
         limit: u64,
         path: &Path,
     ) -> Result<Self, BundleError> {
-        file.check_readable(name, limit)?;
-        if file.size() > MAX_IN_MEMORY as u64 {
-            return Ok(Self::Stored(file));
+        if file.size() <= MAX_IN_MEMORY as u64 {
+            return file.whole(name, limit, path).map(Self::Memory);
         }
-        file.whole(name, limit, path).map(Self::Memory)
+        file.check_readable(name, limit)?;
+        Ok(Self::Stored(file))
     }
 
     /// The file of a lock.
@@ -106,8 +106,8 @@ impl Content {
         let lock =
             self.parse_lock(expected, most_values, |content| Lock::from_readers(self.reader(), content))?;
         lock.map_err(|error| match error {
-            Ok(reason) => BundleError::Lock(reason),
-            Err(error) => BundleError::unreadable(path, error),
+            LockError::Unreadable(_, error) => BundleError::unreadable(path, error),
+            error => BundleError::Lock(error.reason_in_one_line()),
         })
     }
 
@@ -219,7 +219,8 @@ mod tests {
             assert_eq!(content.digest().unwrap(), Digest::sha256(&bytes));
         }
     }
-    /// A lock of this many images, in a file, as text.
+
+    /// The text of a lock of this many images.
     fn lock_of(images: usize) -> String {
         let images: Vec<String> = (0..images)
             .map(|number| {

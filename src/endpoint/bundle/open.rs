@@ -237,7 +237,7 @@ fn unaltered_head(
     signature::check(signed, &index)?;
     let limit = largest_lock(Some(&index));
     let Some(lock) = next(Name::Lock)?.filter(|file| file.size() <= limit) else { return Ok(None) };
-    let lock = lock_content(lock, Some(&index), path)?;
+    let lock = Content::of_file(lock, names::LOCK, limit, path)?;
     let mut head = match Head::new(index, Some(lock), path) {
         Ok(head) => head,
         Err(error @ BundleError::Unreadable { .. }) => return Err(error),
