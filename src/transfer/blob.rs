@@ -9,6 +9,10 @@ use futures::{
 };
 use tokio::{sync::oneshot, time::Instant};
 
+use super::{
+    queue::{Bottleneck, Queue},
+    speed::Speed,
+};
 use crate::{
     endpoint::{Begun, BlobSink, BlobStream, Destination, Error, Location, Source, VerifiedBody},
     event::{BlobOutcome, Event, EventSink},
@@ -20,6 +24,7 @@ pub(super) struct BlobTransfer<'a, S, D> {
     pub(super) source: &'a S,
     pub(super) destination: &'a D,
     pub(super) events: &'a Arc<dyn EventSink>,
+    pub(super) queue: &'a Queue,
     pub(super) image: &'a Arc<Mapping>,
     pub(super) blob: &'a Descriptor,
     pub(super) mount: Option<&'a Repository>,
@@ -71,10 +76,16 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
             _ => self.open(skipped).await?,
         };
         let (events, image) = (Arc::clone(self.events), Arc::clone(self.image));
-        let on_progress = move |bytes| events.emit(Event::BlobProgress { image: Arc::clone(&image), bytes });
-        on_progress(skipped);
-        let body =
-            VerifiedBody::starting(stream, self.blob, start, self.source_location(), Box::new(on_progress));
+        let progress = move |bytes| events.emit(Event::BlobProgress { image: Arc::clone(&image), bytes });
+        progress(skipped);
+        let (queue, speed) = (self.queue.clone(), Speed::new());
+        let on_progress = Box::new(move |bytes| {
+            if speed.is_slow_after(bytes) {
+                queue.limited_by(Bottleneck::Connection);
+            }
+            progress(bytes);
+        });
+        let body = VerifiedBody::starting(stream, self.blob, start, self.source_location(), on_progress);
         let watch = body.watch();
         match sink.write(body).await {
             Ok(()) => Ok(BlobOutcome::Copied),

@@ -8,6 +8,7 @@ pub(crate) mod fan_out;
 pub(crate) mod forward;
 mod manifest_locks;
 mod queue;
+mod speed;
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
@@ -18,7 +19,7 @@ use self::{
     blob::BlobTransfer,
     claims::{Claim, Claims},
     manifest_locks::ManifestLocks,
-    queue::Queue,
+    queue::{Bottleneck, Queue},
 };
 use crate::{
     endpoint::{Cause, Destination, Error, Meaning, Operation, Source},
@@ -87,7 +88,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             })
             .collect();
         if steps.len() > CONCURRENT_BLOBS {
-            // As in the queue: a large blob that starts last delays the end.
+            // A large blob that starts last delays the end.
             steps.sort_by_key(|(step, _)| Reverse(step.blob.size));
         }
         Admitted { rank, steps, plan }
@@ -157,7 +158,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             _ => None,
         };
         if self.destination.is_far(&image.repository) {
-            self.queue.admit_more_large();
+            self.queue.limited_by(Bottleneck::Distance);
         }
         // A mount transfers no bytes, so it does not count as large.
         let _slot = self.queue.acquire(rank, if mount.is_some() { 0 } else { size }).await;
@@ -313,8 +314,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         blob: &'a Descriptor,
         mount: Option<&'a Repository>,
     ) -> BlobTransfer<'a, S, D> {
-        let (source, destination, events) = (&*self.source, &*self.destination, &self.events);
-        BlobTransfer { source, destination, events, image, blob, mount }
+        let Self { source, destination, events, queue, .. } = self;
+        BlobTransfer { source, destination, events, queue, image, blob, mount }
     }
 }
 

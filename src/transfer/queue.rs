@@ -4,38 +4,62 @@
 //! starts first, because a large blob that starts last delays the end.
 //!
 //! Two lanes share the slots. Large blobs are limited by bandwidth, so a few at a time suffice; small blobs are limited
-//! by round trips and fill the other slots. Over a long link, a connection needs many round trips to reach its share of
-//! the bandwidth, so more large blobs are in progress there.
+//! by round trips and fill the other slots. How few suffice depends on what the bandwidth is limited by: see [`Bottleneck`].
 
 use std::{
     cmp::Ordering,
     collections::BinaryHeap,
+    num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
 };
 
 use tokio::sync::oneshot;
 
 /// The size in bytes from which a blob counts as large.
 const LARGE: u64 = 1024 * 1024;
-/// How many eighths of the slots large blobs may have, and how many if the destination is far away.
-const LARGE_EIGHTHS: usize = 3;
-const LARGE_EIGHTHS_FAR: usize = 6;
 
-/// The queue of one run.
-#[derive(Debug)]
+/// The queue of one run. Its clones are the same queue.
+#[derive(Debug, Clone)]
 pub(super) struct Queue {
     state: Arc<Mutex<State>>,
+    slots: usize,
+    /// How many processors this machine has.
+    processors: usize,
 }
 
 #[derive(Debug)]
 struct State {
     free: usize,
+    /// How many large blobs may be in progress, and how many more than are.
+    most_large: usize,
     free_large: usize,
     small: BinaryHeap<Waiter>,
     large: BinaryHeap<Waiter>,
     next: u64,
-    /// How many more slots large blobs get if the destination is far away.
-    more_large: usize,
+}
+
+/// What limits the bandwidth of large blobs. Each kind admits more of them than the one before.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Bottleneck {
+    /// This machine. More blobs than keep its processors busy would only take memory.
+    Machine,
+    /// Something that may limit each connection.
+    Connection,
+    /// The way to a destination far away: each connection needs many round trips to reach its share.
+    Distance,
+}
+
+impl Bottleneck {
+    /// How many of the slots large blobs may have.
+    fn most_large(self, slots: usize, processors: usize) -> usize {
+        let eighths = |eighths: usize| (slots * eighths).div_ceil(8);
+        match self {
+            Self::Machine => eighths(3).min(processors.saturating_add(1)),
+            Self::Connection => eighths(3),
+            Self::Distance => eighths(6),
+        }
+    }
 }
 
 /// When the blobs of an image are copied: images with a smaller rank come first.
@@ -71,21 +95,25 @@ pub(super) struct Slot {
 }
 
 impl Queue {
-    /// `at_once` concurrent blobs, at least one.
+    /// `at_once` concurrent blobs, at least one. Unless told otherwise, large ones are limited by this machine.
     pub(super) fn new(at_once: usize) -> Self {
-        let free = at_once.max(1);
-        let large = |eighths: usize| (free * eighths).div_ceil(8);
-        let free_large = large(LARGE_EIGHTHS);
-        let more_large = large(LARGE_EIGHTHS_FAR) - free_large;
-        let state = State { free, free_large, more_large, ..State::empty() };
-        Self { state: Arc::new(Mutex::new(state)) }
+        Self::on(at_once, thread::available_parallelism().map_or(1, NonZeroUsize::get))
     }
 
-    /// Gives large blobs more of the slots: the destination is far away. Has an effect only once.
-    pub(super) fn admit_more_large(&self) {
+    fn on(at_once: usize, processors: usize) -> Self {
+        let slots = at_once.max(1);
+        let most_large = Bottleneck::Machine.most_large(slots, processors);
+        let state = State { free: slots, most_large, free_large: most_large, ..State::empty() };
+        Self { state: Arc::new(Mutex::new(state)), slots, processors }
+    }
+
+    /// Admits as many large blobs as this bottleneck requires, if they are more than before.
+    pub(super) fn limited_by(&self, bottleneck: Bottleneck) {
+        let most = bottleneck.most_large(self.slots, self.processors);
         let more = {
             let mut state = lock(&self.state);
-            let more = std::mem::take(&mut state.more_large);
+            let more = most.saturating_sub(state.most_large);
+            state.most_large += more;
             state.free_large += more;
             more
         };
@@ -116,7 +144,7 @@ impl Queue {
 impl State {
     fn empty() -> Self {
         let (small, large) = (BinaryHeap::new(), BinaryHeap::new());
-        Self { free: 0, free_large: 0, small, large, next: 0, more_large: 0 }
+        Self { free: 0, most_large: 0, free_large: 0, small, large, next: 0 }
     }
 
     /// The first waiter that a free slot may serve.
@@ -232,27 +260,33 @@ mod tests {
     }
 
     #[test]
-    fn more_large_blobs_are_in_progress_over_a_long_link() {
-        let queue = Queue::new(16);
-        let take = || queue.acquire(RANK, LARGE).now_or_never();
-        let near: Vec<Slot> = (0..16).map_while(|_| take()).collect();
-        assert_eq!(near.len(), 6);
-        queue.admit_more_large();
-        queue.admit_more_large();
-        let far: Vec<Slot> = (0..16).map_while(|_| take()).collect();
-        assert_eq!(near.len() + far.len(), 12);
-        assert!(queue.acquire(RANK, 1).now_or_never().is_some(), "small blobs have room");
+    fn how_many_large_blobs_are_in_progress_depends_on_the_bottleneck() {
+        let admitted = |processors| {
+            let queue = Queue::on(16, processors);
+            let mut held = Vec::new();
+            let mut total = |bottleneck| {
+                queue.limited_by(bottleneck);
+                held.extend(std::iter::from_fn(|| queue.acquire(RANK, LARGE).now_or_never()));
+                held.len()
+            };
+            let order = [Bottleneck::Machine, Bottleneck::Connection, Bottleneck::Distance];
+            let totals = order.map(&mut total);
+            assert_eq!(total(Bottleneck::Machine), totals[2], "never fewer again");
+            assert!(queue.acquire(RANK, 1).now_or_never().is_some(), "small blobs have room");
+            totals
+        };
+        assert_eq!([1, 2, 64].map(admitted), [[2, 6, 12], [3, 6, 12], [6, 6, 12]]);
     }
 
     #[test]
-    fn slots_that_a_long_link_adds_serve_those_who_wait() {
+    fn slots_that_a_bottleneck_adds_serve_those_who_wait() {
         let queue = Arc::new(Queue::new(2));
         let _large = queue.acquire(RANK, LARGE).now_or_never().expect("free");
         let mut next = waiting(&queue, LARGE);
-        queue.admit_more_large();
+        queue.limited_by(Bottleneck::Distance);
         assert!((&mut next).now_or_never().is_some());
         let queue = Queue::new(1);
-        queue.admit_more_large();
+        queue.limited_by(Bottleneck::Distance);
         assert!(queue.acquire(RANK, LARGE).now_or_never().is_some());
     }
 
