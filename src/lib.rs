@@ -160,7 +160,7 @@
 //! | limit bytes per second | `endpoint/registry/rate.rs` |
 //! | change a timeout or another limit | `endpoint/registry/limits.rs`; for the size of manifests `oci/manifest.rs`, for the number of manifests in an image `resolve.rs` |
 //! | change when a blob is uploaded in chunks, or their size | `endpoint/registry/capabilities.rs`; how they are sent: `endpoint/registry/upload/chunks.rs` |
-//! | change when several connections read one blob | `endpoint/registry/download/width.rs` for the rule, `parts.rs` in the same folder for the parts |
+//! | change when several connections read one blob | `endpoint/registry/download/width.rs` for the rule; in the same folder `part_size.rs` for the size of the parts, `parts.rs` for the parts |
 //! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `endpoint/registry/pace.rs` for the rule |
 //! | look for credentials in one more place | `endpoint/registry/auth/environment.rs`; which of several wins: `credentials.rs` in the same folder |
 //! | change what `login` stores | `endpoint/registry/auth/login_file.rs` |

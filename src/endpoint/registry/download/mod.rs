@@ -3,6 +3,7 @@
 //! `span` reads a blob, or a part of it, and survives interruptions. `parts` reads a large blob over several connections
 //! where one is slower than the network; `width` decides over how many.
 
+mod part_size;
 mod parts;
 mod span;
 mod width;

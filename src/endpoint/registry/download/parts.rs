@@ -3,13 +3,12 @@
 //! Object stores limit each connection, and on a long link a connection may take seconds to recover from a lost packet.
 //! So the request for a large blob asks for its first part only. If the network was mostly waited for, and few other
 //! transfers are in progress at the registry, the rest is read in parts by two connections, then by four and eight, as
-//! long as each doubling pays ([`Width`]). Otherwise one request brings the rest. Parts are small if the registry answers
-//! quickly: then little waits in memory. If it is far away, a connection would be idle for too long between small parts.
+//! long as each doubling pays ([`Width`]). Otherwise one request brings the rest. [`PartSize`] says how large parts are.
 //!
 //! The consumer receives the bytes in order and hashes them once. Parts that arrive early wait in memory, a limited
 //! number in the whole run. No byte is requested twice, unless a part fails: then one connection reads the rest.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -19,12 +18,12 @@ use tokio::{
         mpsc::{UnboundedReceiver, unbounded_channel},
     },
     task::JoinSet,
-    time::Instant,
 };
 
 use super::{
     super::{host::Host, pace::Permit},
     BlobAddress,
+    part_size::{PartSize, QuickestAnswer},
     span::Span,
     width::Width,
 };
@@ -32,11 +31,6 @@ use crate::{
     endpoint::{BlobStream, Error},
     oci::Descriptor,
 };
-
-/// How many times as large the parts from a registry are that is far away.
-const FAR: u64 = 2;
-/// A registry is far away if its answer takes more than this fraction of the time that a small part takes.
-const NEAR: u128 = 8;
 
 /// Whether to read a blob in parts from this offset on. True at most once for each blob.
 pub(super) fn are_for(host: &Host, blob: &Descriptor, offset: u64) -> bool {
@@ -55,9 +49,8 @@ pub(super) async fn open(
     let address = Arc::new(address);
     let end = offset.saturating_add(host.tuning().parts.first).min(blob.size);
     let mut first = Span::new(Arc::clone(&host), permit, Arc::clone(&address), blob, (offset, end));
-    let asked = Instant::now();
-    first.open().await?;
-    let answered = asked.elapsed();
+    let quickest_answer = Arc::new(QuickestAnswer::default());
+    quickest_answer.time(first.open()).await?;
     if first.end() != end {
         host.capabilities.refuses_parts();
         return Ok(first.into_stream());
@@ -65,10 +58,10 @@ pub(super) async fn open(
     let blob = blob.clone();
     let width = Width::default();
     let (current, early, tasks) = (Current::Direct(Box::new(first)), VecDeque::new(), JoinSet::new());
-    let pace = FirstPart { offset, answered, since: Instant::now() };
-    let size = host.tuning().parts.size;
+    let size = PartSize::new(host.tuning().parts.size, offset, Arc::clone(&quickest_answer));
+    let (next, delivered) = (end, offset);
     let parts =
-        Parts { host, address, blob, current, early, tasks, next: end, delivered: offset, width, size, pace };
+        Parts { host, address, blob, current, early, tasks, next, delivered, width, size, quickest_answer };
     let pieces = stream::try_unfold(parts, |mut parts| async {
         let piece = parts.next().await?;
         Ok(piece.map(|bytes| (bytes, parts)))
@@ -92,28 +85,8 @@ struct Parts {
     /// How many bytes of the blob the consumer has received.
     delivered: u64,
     width: Width,
-    /// The size of the parts, in bytes.
-    size: u64,
-    pace: FirstPart,
-}
-
-/// How fast the first part is, over one connection.
-struct FirstPart {
-    /// Where it begins.
-    offset: u64,
-    /// How long its answer took.
-    answered: Duration,
-    /// When its answer came.
-    since: Instant,
-}
-
-impl FirstPart {
-    /// The size of the other parts, now that the consumer has received the bytes before `delivered`.
-    fn size(&self, delivered: u64, small: u64) -> u64 {
-        let bytes = delivered.saturating_sub(self.offset).max(1);
-        let part = self.since.elapsed().as_nanos() * u128::from(small) / u128::from(bytes);
-        if self.answered.as_nanos() * NEAR <= part { small } else { small.saturating_mul(FAR) }
-    }
+    size: PartSize,
+    quickest_answer: Arc<QuickestAnswer>,
 }
 
 enum Current {
@@ -169,16 +142,16 @@ impl Parts {
             return self.read_directly(end, spare).await;
         }
         if self.width.is_untried() {
-            self.size = self.pace.size(self.delivered, sizes.size);
+            self.size.first_part_took(self.delivered);
         }
-        self.width.adapt(self.size, waited);
+        self.width.adapt(self.size.bytes(), waited);
         self.request_early_parts(&mut spare);
         if let Some(part) = self.early.pop_front() {
             self.current = Current::Early(part);
             self.request_early_parts(&mut spare);
             return Ok(());
         }
-        let size = if self.width.is_one() { u64::MAX } else { self.size };
+        let size = if self.width.is_one() { u64::MAX } else { self.size.bytes() };
         let end = self.next.saturating_add(size).min(self.blob.size);
         self.read_directly(end, spare).await
     }
@@ -188,14 +161,19 @@ impl Parts {
         while self.early.len() + 1 < self.width.connections() && self.next < self.blob.size {
             let Some(in_memory) = self.host.part_in_memory() else { return };
             let Some(permit) = spare.take().or_else(|| self.host.pace.blob_part()) else { return };
-            let end = self.next.saturating_add(self.size).min(self.blob.size);
+            let end = self.next.saturating_add(self.size.bytes()).min(self.blob.size);
             let span = self.span(permit, end).part();
             let (sender, pieces) = unbounded_channel();
+            let quickest_answer = Arc::clone(&self.quickest_answer);
             self.tasks.spawn(async move {
                 let mut span = span;
                 // The rest is read again after an error, which then says what is wrong.
+                if quickest_answer.time(span.open()).await.is_err() {
+                    return;
+                }
                 while let Ok(Some(piece)) = span.next().await {
-                    if sender.send(piece).is_err() {
+                    // A piece keeps the whole buffer in memory that it was read into, which may be many times as large.
+                    if sender.send(Bytes::copy_from_slice(&piece)).is_err() {
                         return;
                     }
                 }
@@ -231,24 +209,5 @@ impl Parts {
     fn span(&self, permit: Permit, end: u64) -> Span {
         let (host, address) = (Arc::clone(&self.host), Arc::clone(&self.address));
         Span::new(host, permit, address, &self.blob, (self.next, end))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn parts_are_small_if_the_answer_came_quickly() {
-        let size = |answered: u64| {
-            let pace =
-                FirstPart { offset: 0, answered: Duration::from_millis(answered), since: Instant::now() };
-            async move {
-                // Two MiB take 100 ms.
-                tokio::time::advance(Duration::from_millis(800)).await;
-                pace.size(16 << 20, 2 << 20) >> 20
-            }
-        };
-        assert_eq!([size(1).await, size(12).await, size(13).await, size(50).await], [2, 2, 4, 4]);
     }
 }
