@@ -11,6 +11,9 @@ pub(in super::super) type ReadId = u64;
 /// One destination's position in a read.
 pub(in super::super) type ReaderId = u64;
 
+/// From how many waiting bytes on the others are copied as they arrive. Most readers keep up and wait for less.
+const COPIED_FROM: u64 = 1024 * 1024;
+
 /// The bytes of one read. `H` is the handle that its readers share.
 pub(super) struct Read<H> {
     pub(super) handle: H,
@@ -88,6 +91,9 @@ impl<H> Read<H> {
 
     pub(super) fn push(&mut self, piece: Bytes) {
         let offset = self.head;
+        // A piece keeps the whole buffer in memory that it was read into, which may be many times as large.
+        let is_kept = self.head - self.start >= COPIED_FROM;
+        let piece = if is_kept { Bytes::copy_from_slice(&piece) } else { piece };
         self.head += piece.len() as u64;
         self.pieces.push_back((offset, piece));
     }
@@ -115,5 +121,22 @@ impl<H> Read<H> {
         let from = usize::try_from(reader.offset - start).ok()?;
         let to = usize::try_from(end.checked_sub(*start)?).map_or(piece.len(), |to| to.min(piece.len()));
         (from < to).then(|| piece.slice(from..to))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_wait_keep_no_more_in_memory_than_themselves() {
+        let mut read = Read::new((), Digest::sha256(b""), Reader::new(0, 0, 0));
+        let buffer = Bytes::from(vec![7; 1024 * 1024]);
+        for _ in 0..32 {
+            read.push(buffer.slice(..100_000));
+        }
+        let shared = |(_, piece): &&(u64, Bytes)| buffer.as_ptr() == piece.as_ptr();
+        assert_eq!(read.pieces.iter().filter(shared).count(), 11, "the first MiB");
+        assert!(read.pieces.iter().all(|(_, piece)| piece == &buffer[..100_000]));
     }
 }
