@@ -4,7 +4,8 @@ use std::{num::NonZeroU64, path::PathBuf};
 
 use clap::Args;
 
-use crate::units;
+use super::variable;
+use crate::{endpoint::registry::QuotaChange, units};
 
 /// How to connect to registries, and with which license.
 #[derive(Debug, Args)]
@@ -132,6 +133,21 @@ pub(crate) struct RateArgs {
     /// The limit for the registries that images go to, or that are verified
     #[arg(id = "limit_rate_to", hide_short_help = true, long = "limit-rate-to", value_name = "RATE", env = "THORAS_MIRROR_LIMIT_RATE_TO", value_parser = parse_rate)]
     pub destination: Option<NonZeroU64>,
+
+    /// How many requests a registry permits, if your account has another quota, such as PutImage=100 (repeatable)
+    ///
+    /// A run keeps to N from its first request on, and --dry-run reports the minimum duration that follows from it.
+    /// NAME is PutImage, InitiateLayerUpload or CompleteLayerUpload (Amazon ECR; per second), requests (GHCR and Google
+    /// Artifact Registry; per minute), or pulls (Docker Hub; in 6 hours, for --dry-run only). HOST limits it to one
+    /// registry.
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "[HOST/]NAME=N",
+        env = variable::QUOTA,
+        value_delimiter = ','
+    )]
+    pub quota: Vec<QuotaChange>,
 }
 
 /// The smallest rate, in bytes per second. A slower transfer would never end.
