@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU64, path::PathBuf};
 
-use clap::Args;
+use clap::{Arg, Args};
 
 use super::variable;
 use crate::{endpoint::registry::QuotaChange, units};
@@ -136,10 +136,9 @@ pub(crate) struct RateArgs {
 
     /// How many requests a registry permits, if your account has another quota, such as PutImage=100 (repeatable)
     ///
-    /// A run keeps to N from its first request on, and --dry-run reports the minimum duration that follows from it.
-    /// NAME is PutImage, InitiateLayerUpload or CompleteLayerUpload (Amazon ECR; per second), requests (GHCR and Google
-    /// Artifact Registry; per minute), or pulls (Docker Hub; in 6 hours, for --dry-run only). HOST limits it to one
-    /// registry.
+    /// N is per second for PutImage, InitiateLayerUpload and CompleteLayerUpload (Amazon ECR), per minute for requests
+    /// (GHCR, Google Artifact Registry), and in 6 hours for pulls (Docker Hub), which only --dry-run counts. With HOST,
+    /// it is for one registry.
     #[arg(
         hide_short_help = true,
         long,
@@ -148,6 +147,15 @@ pub(crate) struct RateArgs {
         value_delimiter = ','
     )]
     pub quota: Vec<QuotaChange>,
+}
+
+/// Describes `--quota` for commands that only read from registries.
+pub(super) fn describe_quota_to_read(quota: Arg) -> Arg {
+    let help = "How many requests a registry permits per minute, if your account has another quota, such as \
+                requests=5000 (repeatable)";
+    quota.help(help).long_help(format!(
+        "{help}\n\nGHCR and Google Artifact Registry have such a quota. With HOST, it is for one registry."
+    ))
 }
 
 /// The smallest rate, in bytes per second. A slower transfer would never end.
