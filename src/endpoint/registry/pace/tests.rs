@@ -71,6 +71,17 @@ async fn the_quickest_answer_tells_whether_a_host_is_far_away() {
     assert_eq!(width(), limits::BLOBS_PER_HOST.0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn more_blobs_at_once_are_transferred_from_a_host_that_is_far_away() {
+    let pace = Pace::new(Arc::default(), &Tuning::default());
+    let (turn, permit) = pace.request(Action::ReadManifest).await;
+    tokio::time::advance(Duration::from_millis(40)).await;
+    drop(permit);
+    pace.answered(turn);
+    let started = std::iter::from_fn(|| pace.blob().now_or_never()).take(99).collect::<Vec<_>>();
+    assert_eq!(started.len(), limits::BLOBS_PER_FAR_HOST);
+}
+
 #[test]
 fn machines_share_the_start_and_what_is_won_back() {
     let start = |machines| lock(&Lane::new((24, 48), machines).width).now;
@@ -86,20 +97,24 @@ fn machines_share_the_start_and_what_is_won_back() {
     assert_eq!(std::iter::repeat_with(widen).take(5).collect::<Vec<_>>(), [1, 1, 1, 2, 2]);
 }
 
-#[tokio::test]
+/// Both are longer than the pause that follows a refusal anyway.
+#[tokio::test(start_paused = true)]
 async fn a_pause_applies_to_all_requests_and_the_longest_wins() {
-    let pace = Pace::new(Arc::default(), &Tuning::default());
-    let (turn, permit) = pace.request(Action::ReadManifest).await;
-    drop(permit);
-    let before = Instant::now();
-    pace.failed(&too_many(Duration::from_millis(60)), turn);
-    pace.failed(&too_many(Duration::from_millis(20)), turn);
-    drop(pace.request(Action::PushManifest).await);
-    assert!(before.elapsed() >= Duration::from_millis(60));
-    assert!(pace.request(Action::PushManifest).now_or_never().is_some());
+    let seconds = |seconds: &[u64; 2]| seconds.map(Duration::from_secs);
+    for [first, second] in [[60, 20], [20, 60]].iter().map(seconds) {
+        let pace = Pace::new(Arc::default(), &Tuning::default());
+        let (turn, permit) = pace.request(Action::ReadManifest).await;
+        drop(permit);
+        let before = Instant::now();
+        pace.failed(&too_many(first), turn);
+        pace.failed(&too_many(second), turn);
+        drop(pace.request(Action::PushManifest).await);
+        assert!((60..61).contains(&before.elapsed().as_secs()), "{:?}", before.elapsed());
+        assert!(pace.request(Action::PushManifest).now_or_never().is_some());
+    }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn too_many_requests_slow_one_action_and_an_overload_pauses_all() {
     let pace = Pace::new(Arc::default(), &Tuning::default());
     let refused = |status| RegistryError::Refused(Refusal { status, ..Refusal::default() });
