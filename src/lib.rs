@@ -89,7 +89,7 @@
 //! | [`event`] | what happens while a job runs |
 //! | [`outcome`] | what happened to each image |
 //! | [`output`] | output formats and verbosity |
-//! | [`quota`] | the quotas of registries: how many requests they allow |
+//! | [`quota`] | the quotas of registries: how many requests they allow, unless `--quota` says otherwise |
 //! | [`units`] | sizes, counts and times for people |
 //! | [`trust`] | decides whether the signatures of an image satisfy the user's policy: no requests |
 //! | [`graph`] | what a manifest references, and what an image consists of |
@@ -155,7 +155,8 @@
 //! | add an exit code | `Kind` and `exit` in `error.rs`; each error type decides its kind: `endpoint/registry/refusal.rs` for answers of registries |
 //! | change how many images are in progress, or which comes first | `pipeline/mirror/window.rs`, `transfer/queue.rs` |
 //! | change what several destinations share, or when one is left behind | `endpoint/shared_source/`, `endpoint/shared_source/reads/room.rs` for the latter; from standard input: `transfer/fan_out.rs` |
-//! | add the quota of a registry | `QUOTAS` in `quota.rs`: a dry run counts it, a run keeps to it |
+//! | add the quota of a registry | `QUOTAS` in `quota.rs`: a dry run counts it, a run keeps to it, and `--quota` knows its name |
+//! | change what `--quota` accepts, or when it has no effect | `quota/change.rs` |
 //! | change how a run adapts to a registry that throttles an action | `endpoint/registry/throttle.rs` |
 //! | limit bytes per second | `endpoint/registry/rate.rs` |
 //! | change a timeout or another limit | `endpoint/registry/limits.rs`; for the size of manifests `oci/manifest.rs`, for the number of manifests in an image `resolve.rs` |

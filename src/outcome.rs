@@ -61,6 +61,10 @@ pub(crate) struct RunOutcome {
     pub images: Vec<ImageOutcome>,
     /// Failures that do not belong to a single image.
     pub failures: Vec<Failure>,
+    /// In a dry run: what the run would ask of each registry, and how long it takes at least because of quotas: the known
+    /// ones, as changed by `--quota`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<RegistryRequests>,
     /// The commands that install the chart from the mirror, each ready for a shell, if every image is confirmed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub next_steps: Vec<String>,
@@ -100,6 +104,7 @@ impl RunOutcome {
             excluded: Vec::new(),
             images,
             failures,
+            requests: Vec::new(),
             next_steps: Vec::new(),
             time,
             dry_run: false,

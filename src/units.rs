@@ -61,6 +61,15 @@ pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
+/// `999`, `2,000`, `1,000,000`.
+#[must_use]
+pub(crate) fn thousands(count: u64) -> String {
+    match (count / 1000, count % 1000) {
+        (0, rest) => rest.to_string(),
+        (thousand, rest) => format!("{},{rest:03}", thousands(thousand)),
+    }
+}
+
 /// Elapsed time: `0.3 s`, `12.4 s`, `2 min 5 s`, `1 h 2 min`.
 #[must_use]
 pub(crate) fn elapsed(time: Duration) -> String {
@@ -182,6 +191,7 @@ mod tests {
     #[test]
     fn one_is_not_plural() {
         assert_eq!([0, 1, 2].map(|count| counted(count, "blob")), ["0 blobs", "1 blob", "2 blobs"]);
+        assert_eq!([0, 999, 1000, 1_002_030].map(thousands), ["0", "999", "1,000", "1,002,030"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{
     CopyArgs, DEFAULT_LOCK, DestinationsArgs, FilterArgs, NamingArgs, OutputArgs, PlatformArgs,
     REQUIRED_SIGNATURES, RateArgs, ReferrerArgs, RegistryArgs, SelectionArgs, SignatureArgs, SigningArgs,
     TrustArgs, choice, examples,
+    registries::describe_quota_to_read,
     shared::{FORMATS, without_default},
     variable,
 };
@@ -31,7 +32,7 @@ pub(crate) enum Bundle {
 
 /// `thoras-mirror bundle export`
 #[derive(Debug, Args)]
-#[command(after_long_help = examples::EXPORT)]
+#[command(after_long_help = examples::EXPORT, mut_arg("quota", describe_quota_to_read))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub(crate) struct Export {
     /// Which images.

@@ -9,6 +9,7 @@ use super::{
     CopyArgs, DEFAULT_LOCK, DestinationArgs, DestinationsArgs, LoginArgs, NamingArgs, OutputArgs,
     PlatformArgs, RateArgs, ReferrerArgs, RegistryArgs, SelectionArgs, ShardArgs, TrustArgs, choice,
     examples,
+    registries::describe_quota_to_read,
     shared::{describe_username, without_default},
     variable,
 };
@@ -151,6 +152,7 @@ fn describe(arg: Arg) -> Arg {
             "{platform}\n\nWith a lock, in addition to those that it records [default: without a lock, linux/amd64 and linux/arm64]."
         )),
         "to_username" => describe_username(arg),
+        "quota" => describe_quota_to_read(arg),
         _ => arg,
     }
 }

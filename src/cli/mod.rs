@@ -66,6 +66,8 @@ pub(crate) mod variable {
     pub(crate) const OUTPUT: &str = "THORAS_MIRROR_OUTPUT";
     /// Which authorities and logs of signatures to trust.
     pub(crate) const TRUSTED_ROOT: &str = "THORAS_MIRROR_TRUSTED_ROOT";
+    /// The quotas of registries.
+    pub(crate) const QUOTA: &str = "THORAS_MIRROR_QUOTA";
     /// The destination.
     pub(crate) const TO: &str = "THORAS_MIRROR_TO";
     /// The user name for the destination.

@@ -2,9 +2,10 @@
 
 use std::{num::NonZeroU64, path::PathBuf};
 
-use clap::Args;
+use clap::{Arg, Args};
 
-use crate::units;
+use super::variable;
+use crate::{endpoint::registry::QuotaChange, units};
 
 /// How to connect to registries, and with which license.
 #[derive(Debug, Args)]
@@ -132,6 +133,29 @@ pub(crate) struct RateArgs {
     /// The limit for the registries that images go to, or that are verified
     #[arg(id = "limit_rate_to", hide_short_help = true, long = "limit-rate-to", value_name = "RATE", env = "THORAS_MIRROR_LIMIT_RATE_TO", value_parser = parse_rate)]
     pub destination: Option<NonZeroU64>,
+
+    /// How many requests a registry permits, if your account has another quota, such as PutImage=100 (repeatable)
+    ///
+    /// N is per second for PutImage, InitiateLayerUpload and CompleteLayerUpload (Amazon ECR), per minute for requests
+    /// (GHCR, Google Artifact Registry), and in 6 hours for pulls (Docker Hub), which only --dry-run counts. With HOST,
+    /// it is for one registry.
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "[HOST/]NAME=N",
+        env = variable::QUOTA,
+        value_delimiter = ','
+    )]
+    pub quota: Vec<QuotaChange>,
+}
+
+/// Describes `--quota` for commands that only read from registries.
+pub(super) fn describe_quota_to_read(quota: Arg) -> Arg {
+    let help = "How many requests a registry permits per minute, if your account has another quota, such as \
+                requests=5000 (repeatable)";
+    quota.help(help).long_help(format!(
+        "{help}\n\nGHCR and Google Artifact Registry have such a quota. With HOST, it is for one registry."
+    ))
 }
 
 /// The smallest rate, in bytes per second. A slower transfer would never end.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     io,
+    num::NonZeroU32,
     path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -19,7 +20,7 @@ use crate::{
     oci::{ChartIdentity, Digest, Platform, Reference, Repository},
     outcome::{
         Bytes, Command, DestinationOutcome, ExtraReads, ImageBlob, ImageOutcome, Mirrored, RunOutcome,
-        ShardOutcome,
+        ShardOutcome, requests_by_registry,
     },
     request::{Destination, Installation, RegistrySettings, next_steps},
     units,
@@ -225,7 +226,16 @@ impl Copied<'_> {
             }
             None => RunOutcome::new(command, outcomes, failures, started.elapsed()),
         };
+        let machines = outcome.shard.as_ref().and_then(|shard| NonZeroU32::new(shard.number.count));
+        let machines = machines.unwrap_or(NonZeroU32::MIN);
+        let is_from_registry = command != Command::BundleImport;
+        let quotas = &self.registries.quotas;
         let outcome = RunOutcome {
+            requests: if dry_run {
+                requests_by_registry(&outcome.images, is_from_registry, quotas, machines)
+            } else {
+                Vec::new()
+            },
             destination: Some(roots.join(", ")),
             destinations: if destinations.len() > 1 { destinations } else { Vec::new() },
             bundle,

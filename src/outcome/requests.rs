@@ -2,7 +2,7 @@
 //!
 //! It counts only what registries limit. A run sends more requests: for tokens, existence checks, pieces of large blobs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use super::{ImageOutcome, Status};
 use crate::{
     oci::Reference,
     problem::Side,
-    quota::{self, Action, Quota},
+    quota::{Action, Quota, Quotas, Share},
 };
 
 /// What a run will ask of the source and the destination for one image, or for several.
@@ -85,14 +85,20 @@ pub(crate) struct MetQuota {
     pub(crate) action: &'static str,
     /// How many of these the run will send.
     pub(crate) requests: u64,
-    /// What it permits: `10 per second`.
-    pub(crate) limit: &'static str,
+    /// What it permits: `10 per second`, or with `--shard` `10 per second, shared by 4 machines`.
+    pub(crate) limit: String,
     /// The minimum duration of the run under this quota, in seconds.
     pub(crate) seconds: u64,
 }
 
-/// The requests of a dry run, by registry; without those to the source if the images come from a bundle.
-pub(crate) fn by_registry(images: &[ImageOutcome], source_is_registry: bool) -> Vec<RegistryRequests> {
+/// The requests of a dry run, by registry; without those to the source if the images come from a bundle. Each of
+/// `machines` sends those for its own images, and may use its part of the `quotas`.
+pub(crate) fn by_registry(
+    images: &[ImageOutcome],
+    source_is_registry: bool,
+    quotas: &Quotas,
+    machines: NonZeroU32,
+) -> Vec<RegistryRequests> {
     let mut found: BTreeMap<(Side, String), PlannedRequests> = BTreeMap::new();
     let mut add = |side: Side, registry: &str, requests: PlannedRequests| {
         let sum = found.entry((side, registry.to_owned())).or_default();
@@ -114,7 +120,7 @@ pub(crate) fn by_registry(images: &[ImageOutcome], source_is_registry: bool) -> 
         add(Side::Source, source.repository().registry(), requests);
     }
     let of_registry = |((side, registry), requests): ((Side, String), PlannedRequests)| {
-        let quotas = quota::of(&registry).map(|quota| MetQuota::of(quota, requests));
+        let quotas = quotas.of(&registry).map(|quota| MetQuota::of(quota, requests, machines));
         let quotas = quotas.filter(|met| met.requests > 0).collect();
         RegistryRequests { registry, side, requests, quotas }
     };
@@ -123,11 +129,21 @@ pub(crate) fn by_registry(images: &[ImageOutcome], source_is_registry: bool) -> 
 
 impl MetQuota {
     /// The first `most` may be sent at once; the others follow at the permitted rate.
-    fn of(quota: &Quota, planned: PlannedRequests) -> Self {
-        let requests = planned.counted(quota.action);
-        let most = u64::from(quota.most);
-        let seconds = requests.saturating_sub(most).saturating_mul(quota.window.as_secs()).div_ceil(most);
-        Self { action: quota.name, requests, limit: quota.limit, seconds }
+    fn of(quota: Quota, planned: PlannedRequests, machines: NonZeroU32) -> Self {
+        let requests = planned.counted(quota.action());
+        let Share { most, window } = quota.shared_by(machines);
+        let waiting = u128::from(requests.saturating_sub(most.into()));
+        let milliseconds = waiting.saturating_mul(window.as_millis()).div_ceil(u128::from(most));
+        let shared = match machines.get() {
+            1 => String::new(),
+            machines => format!(", shared by {machines} machines"),
+        };
+        Self {
+            action: quota.name(),
+            requests,
+            limit: format!("{}{shared}", quota.limit()),
+            seconds: u64::try_from(milliseconds.div_ceil(1000)).unwrap_or(u64::MAX),
+        }
     }
 }
 
@@ -139,6 +155,10 @@ mod tests {
     fn image(source: &str, destination: &str, requests: PlannedRequests) -> ImageOutcome {
         let mapping = Mapping::to(source.parse().unwrap(), &destination.parse().unwrap());
         ImageOutcome { requests: Some(Box::new(requests)), ..ImageOutcome::new(&mapping, Status::Planned) }
+    }
+
+    fn planned(images: &[ImageOutcome], source_is_registry: bool) -> Vec<RegistryRequests> {
+        by_registry(images, source_is_registry, &Quotas::default(), NonZeroU32::MIN)
     }
 
     #[test]
@@ -154,20 +174,41 @@ mod tests {
         let images = ["a", "b", "c"].map(|name| {
             image(&format!("docker.io/vendor/{name}:1"), &format!("{ecr}/mirror/{name}:1"), requests)
         });
-        let found = by_registry(&images, true);
+        let found = planned(&images, true);
         let quotas: Vec<Vec<(&str, u64, u64)>> = found
             .iter()
             .map(|there| there.quotas.iter().map(|met| (met.action, met.requests, met.seconds)).collect())
             .collect();
         assert_eq!(found[0].registry, "docker.io");
         assert_eq!((found[0].requests.manifests_read, found[0].requests.uploads), (120, 0));
-        assert_eq!(quotas[0], [("pulls of manifests", 120, 4320)], "20 more than 100 in six hours");
+        assert_eq!(quotas[0], [("pulls", 120, 4320)], "20 more than 100 in six hours");
         assert_eq!((found[1].registry.as_str(), found[1].requests.blobs_read), (ecr, 0));
         assert_eq!(
             quotas[1],
             [("PutImage", 165, 16), ("InitiateLayerUpload", 90, 0), ("CompleteLayerUpload", 90, 0)]
         );
-        assert_eq!(by_registry(&images, false).len(), 1, "a bundle has no quota");
+        assert_eq!(planned(&images, false).len(), 1, "a bundle has no quota");
+    }
+
+    #[test]
+    fn quotas_that_were_changed_and_are_shared_imply_another_time() {
+        let requests = PlannedRequests { manifests_pushed: 50, ..PlannedRequests::default() };
+        let image = image("r.io/a:1", "1.dkr.ecr.us-east-1.amazonaws.com/a:1", requests);
+        for (most, machines, limit, seconds) in [
+            (10, 1, "10 per second", 4),
+            (49, 1, "49 per second", 1),
+            (50, 1, "50 per second", 0),
+            (1, 1, "1 per second", 49),
+            (10, 5, "10 per second, shared by 5 machines", 24),
+            (2, 5, "2 per second, shared by 5 machines", 123),
+            (1_000, 5, "1,000 per second, shared by 5 machines", 0),
+        ] {
+            let quotas = Quotas::new(vec![format!("PutImage={most}").parse().unwrap()]).unwrap();
+            let machines = NonZeroU32::new(machines).unwrap();
+            let found = by_registry(std::slice::from_ref(&image), true, &quotas, machines);
+            let met: Vec<_> = found.iter().flat_map(|there| &there.quotas).collect();
+            assert_eq!((met[0].limit.as_str(), met[0].seconds), (limit, seconds));
+        }
     }
 
     #[test]
@@ -177,7 +218,7 @@ mod tests {
         let less = PlannedRequests { blobs_read: 1, uploads: 1, ..requests };
         let images = [("a.example.com/x:1", requests), ("b.example.com/x:1", less)]
             .map(|(to, requests)| image("reg.example.com/x:1", to, requests));
-        let found = by_registry(&images, true);
+        let found = planned(&images, true);
         let counts = found.iter().map(|there| (there.requests.blobs_read, there.requests.uploads));
         assert_eq!(counts.collect::<Vec<_>>(), [(4, 0), (0, 4), (0, 1)]);
     }
@@ -186,6 +227,6 @@ mod tests {
     fn what_is_up_to_date_asks_for_nothing() {
         let mut idle = image("ghcr.io/a/b:1", "reg.example.com/b:1", PlannedRequests::default());
         idle.status = Status::UpToDate;
-        assert_eq!(by_registry(&[idle], true), []);
+        assert_eq!(planned(&[idle], true), []);
     }
 }

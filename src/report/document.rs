@@ -21,9 +21,8 @@ use crate::{
     },
     oci::{Mapping, Reference},
     outcome::{
-        Bytes, Command, ImageOutcome, MergeOutcome, RegistryRequests, RunOutcome,
+        Bytes, Command, ImageOutcome, MergeOutcome, RunOutcome,
         inspection::{BundleContents, Inspection},
-        requests_by_registry,
     },
 };
 
@@ -152,9 +151,6 @@ pub(crate) struct RunDocument {
     pub(super) outcome: RunOutcome,
     /// Counts over all images.
     pub(super) totals: Totals,
-    /// In a dry run: what the run would ask of each registry, and how long it takes at least because of known quotas.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) requests: Vec<RegistryRequests>,
     /// The exit code. It follows from the failures; after a signal it is 128 and the number of the signal.
     exit_code: u8,
 }
@@ -189,13 +185,8 @@ impl RunDocument {
             bytes: images.iter().map(|image| image.bytes).fold(Bytes::default(), Bytes::plus),
             milliseconds: u64::try_from(outcome.time.as_millis()).unwrap_or(u64::MAX),
         };
-        let requests = if outcome.dry_run {
-            requests_by_registry(images, outcome.command != Command::BundleImport)
-        } else {
-            Vec::new()
-        };
         let exit_code = outcome.exit_code.unwrap_or_else(|| exit_code_of_run(&outcome));
-        Self { schema: RUN_SCHEMA, outcome, totals, requests, exit_code }
+        Self { schema: RUN_SCHEMA, outcome, totals, exit_code }
     }
 }
 

@@ -97,7 +97,7 @@ impl Export {
             lock: args.lock,
             selection: selection(args.selection, args.with_chart),
             naming: args.naming.into(),
-            registries: RegistrySettings::new(args.registries)?.with_rates(&args.rates),
+            registries: RegistrySettings::new(args.registries)?.with_rates(args.rates)?,
             platforms: args.platforms.into(),
             foreign_layers: args.foreign_layers,
             copy: CopySettings {
@@ -266,7 +266,7 @@ impl Import {
             strict: args.expected.strict,
             lock: args.lock,
             destinations,
-            registries: RegistrySettings::new(args.registries)?.with_rates(&args.rates),
+            registries: RegistrySettings::new(args.registries)?.with_rates(args.rates)?,
             platforms: (!args.platforms.platform.is_empty()).then_some(args.platforms.platform),
             waivers: args.platforms.allow_missing_platform,
             copy: CopySettings {

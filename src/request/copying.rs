@@ -16,7 +16,8 @@ use crate::{
     enumerate::{SelectedFrom, Selection},
     error::Failure,
     lock::{Lock, LockedImage, Placement},
-    oci::{Platform, chart::is_local_chart, mapping::Root},
+    oci::{Platform, Reference, chart::is_local_chart, mapping::Root},
+    quota::RunRegistries,
     waiver::Waiver,
 };
 
@@ -58,7 +59,7 @@ impl Sync {
                 .except_below(destinations.roots()),
             lock: Some(args.lock),
             destinations,
-            registries: RegistrySettings::new(args.registries)?.with_rates(&args.rates),
+            registries: RegistrySettings::new(args.registries)?.with_rates(args.rates)?,
             platforms: args.platforms.into(),
             foreign_layers: args.foreign_layers,
             shard,
@@ -187,7 +188,7 @@ impl Verify {
         let named = named.map(|to| roots(&to.value)).transpose()?;
         let login = Login::for_one_of(args.login, named.as_deref().unwrap_or_default())?;
         let strict = args.selection.strict;
-        let registries = RegistrySettings::new(args.registries)?.with_rates(&args.rates);
+        let registries = RegistrySettings::new(args.registries)?.with_rates(args.rates)?;
         let lock = args.lock.clone().or_else(|| variable(names::LOCK).map(|path| path.value.into()));
         let with = match comparison(args.lock.as_ref(), !args.to.is_empty(), args.against) {
             Baseline::Source => {
@@ -217,8 +218,8 @@ impl Verify {
     }
 
     /// The `sync` that repairs one of the mirrors that were compared with their source; `None` if they were compared
-    /// with a lock.
-    pub(crate) fn sync_from_source(&self, root: &Root) -> Option<Sync> {
+    /// with a lock. `sources` are their images.
+    pub(crate) fn sync_from_source(&self, root: &Root, sources: &[Reference]) -> Option<Sync> {
         // Without `..`: every new setting needs a decision whether the repair repeats it.
         let Self {
             with,
@@ -229,7 +230,7 @@ impl Verify {
             referrers,
             signatures,
             login,
-            registries,
+            registries: _,
         } = self;
         let CompareWith::Source { selection, roots: _, naming, foreign_layers, lock: _ } = with else {
             return None;
@@ -243,7 +244,7 @@ impl Verify {
                 naming: naming.clone(),
                 login: Login::for_root(login.as_ref(), root),
             }),
-            registries: registries.clone(),
+            registries: self.registries_to_copy(sources, root),
             platforms: platforms.clone(),
             foreign_layers: *foreign_layers,
             copy: repairing(*strict, referrers, signatures),
@@ -261,7 +262,7 @@ impl Verify {
             referrers,
             signatures,
             login,
-            registries,
+            registries: _,
         } = self;
         let CompareWith::Lock { path, mirrors: _, only: _, chart } = with else { return None };
         let mut waivers = platforms.waivers.clone();
@@ -297,12 +298,23 @@ impl Verify {
                 naming,
                 login: Login::for_root(login.as_ref(), root),
             }),
-            registries: registries.clone(),
+            registries: self.registries_to_copy(lock.images.iter().map(|image| &image.source), root),
             platforms: Platforms { required: united(&lock.platforms, more_platforms), waivers },
             // With --locked, the lock decides.
             foreign_layers: lock.foreign_layers && !all_known,
             copy: repairing(*strict, referrers, signatures),
         })
+    }
+
+    /// How a repair connects: without quotas of other mirrors, which count none of its requests.
+    fn registries_to_copy<'a>(
+        &self,
+        sources: impl IntoIterator<Item = &'a Reference>,
+        root: &Root,
+    ) -> RegistrySettings {
+        let read = sources.into_iter().map(|source| source.repository().registry()).collect();
+        let run = RunRegistries { read, written: vec![root.registry()], has_dry_run: true };
+        RegistrySettings { quotas: self.registries.quotas.of_run(&run), ..self.registries.clone() }
     }
 }
 
@@ -320,7 +332,7 @@ pub(crate) fn united(platforms: &[Platform], more: &[Platform]) -> Vec<Platform>
 }
 
 /// The chart of a lock that was packaged on this machine: a copy of it has to be packaged again.
-fn packaged_chart(placement: &Placement) -> Option<&crate::oci::Reference> {
+fn packaged_chart(placement: &Placement) -> Option<&Reference> {
     placement.chart.as_ref().filter(|chart| is_local_chart(chart))
 }
 

@@ -27,8 +27,14 @@ pub(super) fn settings(args: &RegistrySettings) -> Result<NetworkSettings, Failu
     for name in registries("--insecure", &args.insecure)? {
         trust.accept_any(origin(&name)?);
     }
-    let (proxies, connect_timeout, rates) = (Proxies::of_process(), args.connect_timeout, args.rates);
-    Ok(NetworkSettings { plain_http, trust, proxies, connect_timeout, rates })
+    Ok(NetworkSettings {
+        plain_http,
+        trust,
+        proxies: Proxies::of_process(),
+        connect_timeout: args.connect_timeout,
+        rates: args.rates,
+        quotas: args.quotas.clone(),
+    })
 }
 
 /// A host with its own setting on the command line.

@@ -1,6 +1,6 @@
 //! The settings for connecting to registries on both sides, with credentials. [`super::Access`] applies them.
 
-use std::{num::NonZeroU64, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     cli::{ConnectionArgs, RateArgs, RegistryArgs, variable as names},
-    endpoint::registry::RateLimits,
+    endpoint::registry::{QuotaChange, Quotas, RateLimits},
     error::Failure,
+    quota::RunRegistries,
 };
 
 /// How to connect to registries.
@@ -37,6 +38,10 @@ pub(crate) struct RegistrySettings {
     pub(crate) stall_timeout: Option<Duration>,
     pub(crate) helper_timeout: Option<Duration>,
     pub(crate) rates: RateLimits,
+    /// How many requests registries permit.
+    pub(crate) quotas: Quotas,
+    /// Whether the command line names these, rather than a variable.
+    pub(crate) are_quotas_typed: bool,
 }
 
 /// Where the license key comes from.
@@ -79,14 +84,36 @@ impl RegistrySettings {
             stall_timeout: seconds(args.stall_timeout),
             helper_timeout: seconds(args.helper_timeout),
             rates: RateLimits::default(),
+            quotas: Quotas::default(),
+            are_quotas_typed: false,
         }
     }
 
     /// The same with limited rates. The limit of a side wins over the one for both.
-    pub(super) fn with_rates(self, args: &RateArgs) -> Self {
-        let limit = |side: Option<NonZeroU64>| side.or(args.both);
-        let (source, destination) = (limit(args.source), limit(args.destination));
-        Self { rates: RateLimits { source, destination }, ..self }
+    pub(super) fn with_rates(self, args: RateArgs) -> Result<Self, Failure> {
+        let RateArgs { both, source, destination, quota } = args;
+        let rates = RateLimits { source: source.or(both), destination: destination.or(both) };
+        let by_variable = variable(names::QUOTA).is_some_and(|set| {
+            let changes: Result<Vec<QuotaChange>, _> = set.value.split(',').map(str::parse).collect();
+            changes.as_ref() == Ok(&quota)
+        });
+        let are_quotas_typed = !quota.is_empty() && !by_variable;
+        let quotas = Quotas::new(quota).map_err(|error| usage(format!("--quota: {error}")))?;
+        Ok(Self { rates, quotas, are_quotas_typed, ..self })
+    }
+
+    /// Fails if the command line changes a quota that counts no request of the run. A variable may be set for other
+    /// commands.
+    pub(crate) fn check_quotas(&self, run: &RunRegistries<'_>) -> Result<(), Failure> {
+        let idle = self.quotas.changes().iter().find(|change| !run.is_affected_by(change));
+        let Some(idle) = idle.filter(|_| self.are_quotas_typed) else { return Ok(()) };
+        let names = run.names();
+        let hint = if names.is_empty() {
+            "omit it: no registry of this run has a known quota that applies".to_owned()
+        } else {
+            format!("omit it; the quotas that apply to this run: {}", names.join(", "))
+        };
+        Err(usage(format!("--quota {idle} has no effect: it counts no request of this run")).with_hint(hint))
     }
 }
 

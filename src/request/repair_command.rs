@@ -170,6 +170,8 @@ impl Words {
             stall_timeout: _,
             helper_timeout: _,
             rates,
+            quotas,
+            are_quotas_typed,
         } = settings;
         match license {
             Some(LicenseFrom::Stdin) => self.flag("--license", ["-"]),
@@ -188,6 +190,8 @@ impl Words {
             self.flag("--limit-rate-from", rates.source);
             self.flag("--limit-rate-to", rates.destination);
         }
+        // Those of the variable are set in the user's shell, and may be for other registries.
+        self.flag("--quota", quotas.changes().iter().filter(|_| *are_quotas_typed));
     }
 
     /// How to connect, without any credential.
@@ -206,6 +210,8 @@ impl Words {
             stall_timeout,
             helper_timeout,
             rates: _,
+            quotas: _,
+            are_quotas_typed: _,
         } = settings;
         self.flag("--plain-http", plain_http);
         self.flag("--insecure", insecure);

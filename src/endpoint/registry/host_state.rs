@@ -16,7 +16,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::{auth::Origin, error::RegistryError, refusal::MAX_RETRY_AFTER, retry, throttle::Throttles};
-use crate::endpoint::{lock, retry::Pause};
+use crate::{
+    endpoint::{lock, retry::Pause},
+    quota::Quotas,
+};
 
 /// This many successes in a row shorten the next pause by one step.
 const CALM: u32 = 10;
@@ -28,13 +31,22 @@ const VERDICT_OF_A_KNOWN_HOST: Duration = Duration::from_secs(10);
 
 /// The states of all hosts of a run.
 #[derive(Debug, Default)]
-pub(super) struct HostStates(Mutex<HashMap<Origin, Arc<HostState>>>);
+pub(super) struct HostStates {
+    quotas: Quotas,
+    states: Mutex<HashMap<Origin, Arc<HostState>>>,
+}
 
 impl HostStates {
+    /// No host is known yet.
+    pub(super) fn new(quotas: Quotas) -> Self {
+        Self { quotas, states: Mutex::default() }
+    }
+
     /// The state of a host.
     pub(super) fn of(&self, origin: &Origin) -> Arc<HostState> {
-        let new = || Arc::new(HostState { throttles: Throttles::new(origin.host()), ..HostState::default() });
-        Arc::clone(lock(&self.0).entry(origin.clone()).or_insert_with(new))
+        let throttles = || Throttles::new(self.quotas.of(origin.host()));
+        let new = || Arc::new(HostState { throttles: throttles(), ..HostState::default() });
+        Arc::clone(lock(&self.states).entry(origin.clone()).or_insert_with(new))
     }
 }
 

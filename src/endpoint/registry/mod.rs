@@ -97,6 +97,7 @@ pub(crate) use self::{
     upload::state_folder,
 };
 use super::{Begun, BlobStream, Cause, Destination, Error, Location, Operation, Source, retry::attempts};
+pub use crate::quota::{QuotaChange, QuotaError, Quotas};
 use crate::{
     event::EventSink,
     oci::{Attachment, Descriptor, Digest, RawManifest, Repository, Target},

@@ -34,6 +34,7 @@ use super::{
     rate::{RateLimits, Rates},
     retry,
 };
+use crate::quota::Quotas;
 
 /// How often a loopback registry is tried over http before https.
 const PLAIN_HTTP_ATTEMPTS: u32 = 2;
@@ -51,6 +52,8 @@ pub struct NetworkSettings {
     pub connect_timeout: Option<Duration>,
     /// How many bytes per second are exchanged with each side.
     pub rates: RateLimits,
+    /// How many requests registries permit.
+    pub quotas: Quotas,
 }
 
 /// Two origins share a connection pool when these are equal.
@@ -86,7 +89,8 @@ impl Network {
     /// Opens and reads nothing.
     #[must_use]
     pub fn new(settings: NetworkSettings) -> Self {
-        let (clients, registries, states) = (Mutex::default(), Mutex::default(), Arc::default());
+        let (clients, registries) = (Mutex::default(), Mutex::default());
+        let states = Arc::new(HostStates::new(settings.quotas.clone()));
         let rates = Rates::new(settings.rates);
         let parts = Arc::new(Semaphore::new(limits::PARTS_IN_MEMORY));
         Self { settings, clients, registries, contacted: Mutex::default(), states, rates, parts }

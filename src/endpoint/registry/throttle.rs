@@ -7,6 +7,7 @@
 //! are not affected. At a registry that refuses nothing and has no known quota, no request waits.
 
 use std::{
+    num::NonZeroU32,
     sync::{
         Mutex,
         atomic::{AtomicU32, Ordering},
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 use super::window::Window;
 use crate::{
     endpoint::lock,
-    quota::{self, Action},
+    quota::{self, Action, Share},
 };
 
 /// The rate after the first refusal, in requests per second, if fewer were answered in the second before.
@@ -62,7 +63,9 @@ struct State {
 /// A known quota, and the requests that count.
 #[derive(Debug)]
 struct Quota {
-    most: u32,
+    known: quota::Quota,
+    /// What this machine may use of it.
+    share: Share,
     sent: Window,
 }
 
@@ -93,12 +96,12 @@ impl Turn {
 }
 
 impl Throttles {
-    /// The limits of a host. The known ones apply from the start.
-    pub(super) fn new(host: &str) -> Self {
+    /// The limits of a host with these quotas, which apply from the start.
+    pub(super) fn new(known: impl Iterator<Item = quota::Quota>) -> Self {
         let throttles = Self::default();
-        for known in quota::of(host).filter(|known| known.is_short()) {
-            let quota = Quota { most: known.most, sent: Window::new(known.window) };
-            match known.action {
+        for known in known.filter(|known| known.is_short()) {
+            let quota = Quota::new(known);
+            match known.action() {
                 Some(action) => lock(&throttles.of(action).state).quotas.push(quota),
                 None => lock(&throttles.whole).push(quota),
             }
@@ -107,8 +110,12 @@ impl Throttles {
     }
 
     /// This machine gets its part of each quota.
-    pub(super) fn share_by(&self, machines: u32) {
-        self.machines.store(machines, Ordering::Relaxed);
+    pub(super) fn share_by(&self, machines: NonZeroU32) {
+        self.machines.store(machines.get(), Ordering::Relaxed);
+        for throttle in &self.actions {
+            lock(&throttle.state).quotas.iter_mut().for_each(|quota| quota.share_by(machines));
+        }
+        lock(&self.whole).iter_mut().for_each(|quota| quota.share_by(machines));
     }
 
     /// Waits for the requests of this action that came earlier, if its rate is limited.
@@ -160,7 +167,7 @@ impl Throttles {
     /// Until when a request of this action has to wait.
     fn wait(&self, action: Action) -> Option<Instant> {
         let mut state = lock(&self.of(action).state);
-        state.wait(&mut lock(&self.whole), self.machines(), Instant::now())
+        state.wait(&mut lock(&self.whole), Instant::now())
     }
 
     /// Counts a request; `None` if it has to wait.
@@ -168,7 +175,7 @@ impl Throttles {
         let now = Instant::now();
         let mut state = lock(&self.of(action).state);
         let mut whole = lock(&self.whole);
-        if state.wait(&mut whole, self.machines(), now).is_some() {
+        if state.wait(&mut whole, now).is_some() {
             return None;
         }
         for quota in state.quotas.iter_mut().chain(whole.iter_mut()) {
@@ -181,11 +188,7 @@ impl Throttles {
     }
 
     fn share(&self) -> f64 {
-        1.0 / f64::from(self.machines())
-    }
-
-    fn machines(&self) -> u32 {
-        self.machines.load(Ordering::Relaxed).max(1)
+        1.0 / f64::from(self.machines.load(Ordering::Relaxed).max(1))
     }
 
     #[expect(clippy::indexing_slicing, reason = "there is one for each action")]
@@ -196,17 +199,29 @@ impl Throttles {
 
 impl State {
     /// Until when a request has to wait for the limits of its action and for those of the `whole` host.
-    fn wait(&mut self, whole: &mut [Quota], machines: u32, now: Instant) -> Option<Instant> {
-        let quotas = self.quotas.iter_mut().chain(whole).filter_map(|quota| quota.wait(now, machines));
+    fn wait(&mut self, whole: &mut [Quota], now: Instant) -> Option<Instant> {
+        let quotas = self.quotas.iter_mut().chain(whole).filter_map(|quota| quota.wait(now));
         let learned = self.learned.iter().map(|learned| learned.next).filter(|next| *next > now);
         quotas.chain(learned).max()
     }
 }
 
 impl Quota {
-    fn wait(&mut self, now: Instant, machines: u32) -> Option<Instant> {
-        let most = (self.most / machines).max(1);
-        (self.sent.count(now) >= most).then(|| self.sent.next_change(now))
+    fn new(known: quota::Quota) -> Self {
+        let share = known.shared_by(NonZeroU32::MIN);
+        Self { known, share, sent: Window::new(share.window) }
+    }
+
+    /// Both sides of a copy set the same number; what was sent still counts.
+    fn share_by(&mut self, machines: NonZeroU32) {
+        let share = self.known.shared_by(machines);
+        if share != self.share {
+            *self = Self { share, sent: Window::new(share.window), ..*self };
+        }
+    }
+
+    fn wait(&mut self, now: Instant) -> Option<Instant> {
+        (self.sent.count(now) >= self.share.most).then(|| self.sent.next_change(now))
     }
 }
 

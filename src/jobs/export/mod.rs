@@ -37,9 +37,10 @@ use crate::{
     error::{Failure, Kind, exit, exit_code_of},
     event::{EventSink, warn},
     lock::{Base, Lock},
-    oci::Reference,
+    oci::{Reference, Repository},
     outcome::{BundleSummary, Command, ImageOutcome, Mirrored, RunOutcome, Status},
     pipeline::Options,
+    quota::RunRegistries,
     request::{self, Access, Export, ExportTo, Signing, VolumeSize},
 };
 
@@ -60,7 +61,10 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     let waivers = platforms.waivers();
     warn_of_idle_waivers(&waivers, &references, &*events);
     let chart = selection.chart_repository();
-    access.warn_of_unused_license(references.iter().map(Reference::repository).chain(&chart), &*events);
+    let repositories = || references.iter().map(Reference::repository).chain(&chart);
+    access.warn_of_unused_license(repositories(), &*events);
+    let read = repositories().map(Repository::registry).collect();
+    registries.check_quotas(&RunRegistries { read, ..RunRegistries::default() })?;
     let record = PendingLock::prepare(lock.as_deref())?;
     if let Some(path) = lock.as_deref().filter(|_| !request.force) {
         refuse_lock_of_mirror(path)?;

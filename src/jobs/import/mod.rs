@@ -45,12 +45,15 @@ use crate::{
         self,
         several::{Arrived, OneRun, Target, mirror_to_each},
     },
+    quota::RunRegistries,
     request::{Access, Destination, Import, ImportFrom},
 };
 
 pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
     let Import { from, lock, destinations, registries, copy, .. } = request;
+    let written = destinations.roots().map(Root::registry).collect();
+    registries.check_quotas(&RunRegistries { written, has_dry_run: true, ..RunRegistries::default() })?;
     let access = Access::open(registries, Arc::clone(&events))?;
     // A bundle needs no license.
     access.warn_of_unused_license([], &*events);

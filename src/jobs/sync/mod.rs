@@ -35,9 +35,10 @@ use crate::{
     event::{EventSink, warn},
     graph::{AttachedManifest, ForeignLayers},
     lock::{Lock, Placement},
-    oci::{ChartIdentity, Mapping, Reference, mapping::Root},
+    oci::{ChartIdentity, Mapping, Reference, Repository, mapping::Root},
     outcome::{Command, ImageOutcome, RunOutcome},
     pipeline::Options,
+    quota::RunRegistries,
     request::{Access, ImagesFrom, ShardSettings, Sync},
     trust::Verifier,
 };
@@ -56,7 +57,7 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     let source = access.source()?.with_foreign_layers(wanted.foreign_layers);
     let source = Arc::new(ChartSource::new(source, wanted.packaged.take()));
     let registries = access.destinations(&request.destinations).await?;
-    wanted.warn_of_unused_settings(request, &access, &*events);
+    wanted.check_settings(request, &access, &*events)?;
     let division = wanted.keep_shard(request, &*events)?;
     wanted.check_lock(request, &*source).await?;
     let named = std::mem::take(&mut wanted.named).into_iter().zip(request.destinations.iter()).collect();
@@ -110,15 +111,20 @@ struct ImagesToCopy {
 }
 
 impl ImagesToCopy {
-    /// Warns about waivers and a license that no image needs.
-    fn warn_of_unused_settings(&self, request: &Sync, access: &Access, events: &dyn EventSink) {
+    /// Warns about waivers and a license that no image needs. Fails if a quota counts no request of the run.
+    fn check_settings(&self, request: &Sync, access: &Access, events: &dyn EventSink) -> Result<(), Failure> {
         warn_of_idle_waivers(&request.platforms.waivers(), &self.sources, events);
         let chart_repository = match &request.images {
             ImagesFrom::Selection(selection) => selection.chart_repository(),
             ImagesFrom::Lock { .. } => None,
         };
-        let repositories = self.sources.iter().map(Reference::repository).chain(&chart_repository);
-        access.warn_of_unused_license(repositories, events);
+        let repositories = || self.sources.iter().map(Reference::repository).chain(&chart_repository);
+        access.warn_of_unused_license(repositories(), events);
+        request.registries.check_quotas(&RunRegistries {
+            read: repositories().map(Repository::registry).collect(),
+            written: request.destinations.roots().map(Root::registry).collect(),
+            has_dry_run: true,
+        })
     }
 
     /// With `--shard`, keeps only the images of this shard. It has one destination.

@@ -11,6 +11,7 @@ use crate::{
     oci::{Mapping, Platform, Reference, mapping::Root},
     outcome::Repair,
     pipeline::{Expectation, Unknown},
+    quota::RunRegistries,
     request::{self, LockedImages, Setting, SettingOrigin, Verify},
     waiver::Waivers,
 };
@@ -31,6 +32,8 @@ pub(super) fn comparison(
     warn_of_idle_waivers(&waivers, &sources, events);
     let destinations = destinations(&lock, mirrors, path, events)?;
     let roots = roots(&destinations, path)?;
+    let read = roots.iter().map(Root::registry).collect();
+    request.registries.check_quotas(&RunRegistries { read, ..RunRegistries::default() })?;
     let required = request::united(&lock.platforms, &request.more_platforms);
     let (mut expectations, mut repair) = (Vec::new(), None::<Repair>);
     for (placement, root) in destinations.iter().zip(&roots) {

@@ -19,10 +19,11 @@ use crate::{
     enumerate::Selection,
     error::Failure,
     event::EventSink,
-    oci::{Digest, Mapping, Reference, Target, mapping::Root},
+    oci::{Digest, Mapping, Reference, Repository, Target, mapping::Root},
     outcome::Repair,
     pipeline::{Expectation, Unknown, mirror::skip_reason},
     problem::Side,
+    quota::RunRegistries,
     request::{self, Access, NamingRule, Verify},
 };
 
@@ -65,7 +66,10 @@ pub(super) async fn comparison(
     warn_of_idle_waivers(&waivers, &references, events);
     warn_of_unused_prefix(naming, &references, events);
     let chart = selection.chart_repository();
-    access.warn_of_unused_license(references.iter().map(Reference::repository).chain(&chart), events);
+    let repositories = || references.iter().map(Reference::repository).chain(&chart);
+    access.warn_of_unused_license(repositories(), events);
+    let read = repositories().map(Repository::registry).chain(roots.iter().map(Root::registry)).collect();
+    request.registries.check_quotas(&RunRegistries { read, ..RunRegistries::default() })?;
     // The mirrors have the same images, in the same order.
     let first = named.first().map_or(&[][..], |(_, mappings)| mappings);
     let digests = source_digests(&source, first, &optional, request).await;
@@ -85,7 +89,11 @@ pub(super) async fn comparison(
             }
         });
         let here: Vec<Expectation> = here.collect();
-        repair = with_repair(repair, request.sync_from_source(root).as_ref().map(request::repair), &here);
+        repair = with_repair(
+            repair,
+            request.sync_from_source(root, &references).as_ref().map(request::repair),
+            &here,
+        );
         expectations.extend(here);
     }
     let destinations = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

@@ -17,7 +17,8 @@ fn verify(arguments: &str) -> Verify {
 
 fn repair_from_source(arguments: &str) -> Repair {
     let verify = verify(&format!("--to reg.example.com/a {arguments}"));
-    repair(&verify.sync_from_source(&"reg.example.com/a".parse().unwrap()).unwrap())
+    let sources = ["ghcr.io/a/b:1".parse().unwrap()];
+    repair(&verify.sync_from_source(&"reg.example.com/a".parse().unwrap(), &sources).unwrap())
 }
 
 fn repair_from_lock(arguments: &str, lock: &str) -> Repair {
@@ -60,6 +61,16 @@ fn every_timeout_is_repeated_bug() {
     let given = "--connect-timeout 3 --stall-timeout 7 --helper-timeout 9 quay.io/a/b:1";
     let repair = repair_from_source(given);
     assert_eq!(repair.command, format!("thoras-mirror sync --to reg.example.com/a {given}"));
+}
+
+#[test]
+fn quotas_are_repeated_if_they_apply_to_the_repair() {
+    let command = |given: &str| repair_from_source(given).command;
+    let repeated =
+        "thoras-mirror sync --to reg.example.com/a --quota 'requests=500' --quota 'ghcr.io/requests=400'";
+    let given =
+        "--quota REQUESTS=500 --quota eu.gcr.io/requests=9 --quota ghcr.io/requests=400 ghcr.io/a/b:1";
+    assert_eq!(command(given), format!("{repeated} ghcr.io/a/b:1"));
 }
 
 #[test]

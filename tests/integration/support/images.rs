@@ -10,7 +10,10 @@ use std::{collections::BTreeMap, path::Path};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use thoras_mirror::oci::{Algorithm, Digest, Hasher, media_type::OCI_INDEX};
+use thoras_mirror::oci::{
+    Algorithm, Digest, Hasher,
+    media_type::{OCI_INDEX, OCI_MANIFEST},
+};
 
 pub use self::builder::pseudo_random;
 use self::builder::{Builder, Format, compressed, descriptor};
@@ -76,6 +79,27 @@ impl SampleImage {
     pub fn with_large_manifest(name: &str, bytes: usize) -> Self {
         let mut builder = Builder::new(name);
         builder.large_manifest(0, bytes);
+        builder.into_image()
+    }
+
+    /// An OCI index with this many small manifests for linux/amd64, which share a config and this many small layers.
+    pub fn of_many_parts(name: &str, manifests: usize, layers: usize) -> Self {
+        let mut builder = Builder::new(name);
+        builder.layer_size = 100;
+        let layers: Vec<Value> =
+            (0..layers).map(|number| builder.layer(&number.to_string(), Format::Oci.layer())).collect();
+        let config = json!({ "os": "linux", "architecture": "amd64" }).to_string();
+        let config = builder.blob(Format::Oci.config(), config);
+        let children = (0..manifests).map(|number| {
+            let annotations = json!({ "number": number.to_string() });
+            let contents = json!({ "config": config, "layers": layers, "annotations": annotations });
+            let mut child = builder.document(OCI_MANIFEST, contents);
+            child["platform"] =
+                json!({ "os": "linux", "architecture": "amd64", "variant": format!("v{number}") });
+            child
+        });
+        let children: Vec<Value> = children.collect();
+        builder.index(Format::Oci, &children);
         builder.into_image()
     }
 

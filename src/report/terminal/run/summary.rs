@@ -25,7 +25,7 @@ pub(super) fn lines(table: Table, document: &RunDocument, width: Option<usize>) 
     let mut lines = vec![broken(summary(table, document), width)];
     let destinations = &document.outcome.destinations;
     lines.extend(destinations.iter().flat_map(|there| destination_lines(table, there, width)));
-    lines.extend(document.requests.iter().flat_map(|there| request_lines(there, width)));
+    lines.extend(document.outcome.requests.iter().flat_map(|there| request_lines(there, width)));
     lines.extend(signed_by(&document.outcome.images, width));
     lines
 }

@@ -1,10 +1,16 @@
 //! The tables of runs at several widths.
 
+use std::num::NonZeroU32;
+
 use insta::assert_snapshot;
 
 use super::*;
 use crate::{
-    outcome::{AcceptedSignature, BundleSummary, Bytes, DestinationOutcome, ExtraReads, PlannedRequests},
+    outcome::{
+        AcceptedSignature, BundleSummary, Bytes, DestinationOutcome, ExtraReads, PlannedRequests,
+        requests_by_registry,
+    },
+    quota::Quotas,
     report::{Document, samples},
     trust::Signer,
 };
@@ -202,16 +208,18 @@ fn a_dry_run_says_what_it_would_ask_of_each_registry() {
         requests: Some(Box::new(requests)),
         ..samples::planned()
     };
-    let planned = RunOutcome { dry_run: true, ..outcome(Command::Sync, [image]) };
+    let quotas = Quotas::new(vec!["InitiateLayerUpload=20".parse().unwrap()]).unwrap();
+    let requests = requests_by_registry(std::slice::from_ref(&image), true, &quotas, NonZeroU32::MIN);
+    let planned = RunOutcome { dry_run: true, requests, ..outcome(Command::Sync, [image]) };
     let text = shown(planned, Some(80));
     let lines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("requests")).collect();
     assert_snapshot!(lines.join("\n"), @"
     requests from docker.io: 130 manifests, 94 blobs
-    at least 1 h 48 min:
-      130 pulls of manifests, limited to 100 in 6 hours without a login
+    at least 1 h 48 min: 130 pulls, limited to 100 in 6 hours without a login
     requests to 123456789012.dkr.ecr.us-east-1.amazonaws.com:
       131 manifests, 94 uploads, 1 mount
     at least 13.0 s: 131 PutImage, limited to 10 per second
+    at least 4.0 s: 94 InitiateLayerUpload, limited to 20 per second
     ");
     assert!(lines.iter().all(|line| line.len() <= 80), "{text}");
 }
