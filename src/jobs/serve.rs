@@ -93,6 +93,7 @@ fn failure(error: &ServeError, paths: &[PathBuf]) -> Failure {
         ServeError::Listen { .. } => Failure::from_error(Kind::Usage, error).with_hint(
             "pass another --listen HOST:PORT: the port may be in use, or the address may not belong to this machine",
         ),
+        ServeError::Clock => Failure::from_error(Kind::Usage, error).with_hint("set the clock of this machine"),
         ServeError::Tls(TlsError::Unreadable { .. }) | ServeError::Users(UsersError::Unreadable { .. }) => {
             Failure::from_error(Kind::Usage, error)
                 .with_hint("check that the file exists and that this user may read it")
