@@ -269,7 +269,7 @@ fn whole<'a>(columns: Vec<FittedColumn<Row<'a>>>, rows: &[Row<'a>]) -> Vec<Strin
     if rows.iter().any(|row| row.cause.is_some()) {
         columns.push(Column::left("CAUSE", |row: &Row<'a>| row.cause.clone().unwrap_or_default()));
     }
-    table_lines(&columns, rows, columns.len(), None)
+    table_lines(&columns, rows, 0..0, None)
 }
 
 /// The first line is the headings.
