@@ -40,7 +40,7 @@ use super::{
     users::Users,
 };
 
-use crate::endpoint::bundle::{BundleError, IndexSignature, layout_below};
+use crate::endpoint::bundle::{IndexSignature, why_not_a_layout};
 
 /// The pause after a connection could not be accepted (for example, without a free file handle).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -246,9 +246,8 @@ fn open_storage(
         _ => return Ok((Storage::Layout(Box::new(LayoutStorage::open(paths, names, signed)?)), None)),
     };
     if !folder.join(MARKER).exists()
-        && let Some(below) = layout_below(folder)
+        && let Some(error) = why_not_a_layout(folder)
     {
-        let error = BundleError::Subfolder { path: folder.clone(), folder: below, in_archive: false };
         return Err(error.into());
     }
     let folder =
