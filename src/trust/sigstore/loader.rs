@@ -98,9 +98,10 @@ fn read(file: &Path, files: &TrustFiles, what: &str) -> Result<String, Failure> 
             causes: vec![failure.message],
             ..Failure::new(Kind::Input, format!("cannot read the {what} {}", file.display()))
         }
-        .with_hint(
+        .with_hint(bounded_read::hint_or(
+            &error,
             "check the path: it is relative to the current directory, or to the policy file that names it",
-        )
+        ))
     })
 }
 
