@@ -264,8 +264,12 @@ fn license_from(from: &LicenseFrom) -> Result<License, Failure> {
             License::from_content(content.expose_secret(), &format!("in {}", variable::LICENSE))
         }
         LicenseFrom::File(path) => {
+            let what = match &path.origin {
+                SettingOrigin::Flag => "--license",
+                SettingOrigin::Variable(name) => name,
+            };
             let path = &path.value;
-            let bytes = read_file(Path::new(path), "license")?;
+            let bytes = read_file(Path::new(path), what)?;
             License::from_content(&String::from_utf8_lossy(&bytes), &format!("in {path}"))
         }
     };
