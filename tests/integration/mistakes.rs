@@ -136,7 +136,10 @@ async fn a_filter_that_matches_nothing_is_named() {
         ["images", IMAGE, "docker.io/library/nginx:1", "--exclude", "*ngnix*", "--include", "*a*"];
     let outcome = Mirror::new(arguments).env("THORAS_MIRROR_EXCLUDE", "*").run().await.expect_success();
     assert_eq!(outcome.stdout, "docker.io/library/nginx:1\nquay.io/team/app:1\n");
-    assert_eq!(outcome.stderr, "warning: `--exclude *ngnix*` matches no image: check its spelling\n");
+    assert_eq!(
+        outcome.stderr,
+        "warning: `--exclude *ngnix*` matches no image: it must match the whole name, for example docker.io/library/nginx:1\n"
+    );
 }
 
 #[tokio::test]
