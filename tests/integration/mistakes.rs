@@ -161,3 +161,23 @@ async fn a_helm_that_is_not_a_program() {
     let outcome = run.run().await.expect_code(3);
     assert!(outcome.stderr.contains("hint: check that it is a program"), "{outcome}");
 }
+
+#[tokio::test]
+async fn a_file_instead_of_an_image_is_refused_without_a_request_bug() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("b.tar"), "").unwrap();
+    for (command, file, hint) in [
+        ("inspect", "b.tar", "`thoras-mirror bundle inspect FILE`"),
+        ("inspect", "./b.tar", "`thoras-mirror bundle inspect FILE`"),
+        ("sync --to 127.0.0.1:1/m", "./b.tar", "`thoras-mirror bundle import`"),
+        ("images", ".", "pass --images FILE"),
+        ("bundle export -o x.tar", "b.tar", "`thoras-mirror bundle import`"),
+    ] {
+        let run = Mirror::new(command.split(' ').chain([file])).in_folder(folder.path());
+        let outcome = run.run().await.expect_code(2);
+        let error = format!("error: `{file}` is a file or folder here, not an image\nhint: ");
+        assert!(outcome.stderr.starts_with(&error) && outcome.stderr.contains(hint), "{outcome}");
+    }
+    let absent = Mirror::new(["images", "none.tar"]).in_folder(folder.path()).run().await.expect_success();
+    assert_eq!(absent.stdout, "docker.io/library/none.tar:latest\n");
+}
