@@ -247,6 +247,8 @@ pub enum EnumerateError {
         from: String,
         /// What needs an image all the same, as lines.
         notes: Vec<String>,
+        /// Whether a chart was rendered, rather than a file read.
+        is_chart: bool,
     },
     /// A list without a reference.
     #[error("{input} lists no image")]
@@ -334,7 +336,11 @@ impl EnumerateError {
             }
             Self::ChartName { .. } => "omit --with-chart, and carry the chart package as a file",
             Self::NoImages { notes, .. } if !notes.is_empty() => return Some(notes.join("\n")),
-            Self::NoImages { .. } => {
+            Self::NoImages { is_chart: false, .. } => {
+                "pass the output of `helm template`; --image-prefix HOST/PATH finds more images in environment values, \
+                 arguments and ConfigMaps, and --add IMAGE adds one"
+            }
+            Self::NoImages { is_chart: true, .. } => {
                 "check the chart's values; --image-prefix HOST/PATH finds more images in environment values, \
                  arguments and ConfigMaps, and --add IMAGE adds one"
             }

@@ -181,3 +181,11 @@ async fn a_file_instead_of_an_image_is_refused_without_a_request_bug() {
     let absent = Mirror::new(["images", "none.tar"]).in_folder(folder.path()).run().await.expect_success();
     assert_eq!(absent.stdout, "docker.io/library/none.tar:latest\n");
 }
+
+#[tokio::test]
+async fn manifests_without_an_image_are_not_blamed_on_a_chart_bug() {
+    let run = Mirror::new(["images", "--rendered", "-"]).stdin(*b"kind: ConfigMap\n");
+    let outcome = run.run().await.expect_code(3);
+    assert!(outcome.stderr.contains("hint: pass the output of `helm template`"), "{outcome}");
+    assert!(!outcome.stderr.contains("chart's values"), "{outcome}");
+}
