@@ -171,7 +171,7 @@ impl Access {
         let Some(login) = login else { return Ok(credentials) };
         let credential = credential(login)?;
         let origin = self.connector.origin(side, &login.registry).await.map_err(|error| error.failure())?;
-        Ok(credentials.with_explicit(origin, credential, "--to-username"))
+        Ok(credentials.with_explicit(origin, credential, login.named_by()))
     }
 
     /// A registry with this credential and no other.
@@ -198,7 +198,7 @@ impl Access {
         login: Option<&Login>,
     ) -> Result<Option<FoundCredential>, Failure> {
         if let Some(login) = login.filter(|login| login.registry == root.registry()) {
-            let provenance = Provenance::Explicit("--to-username".to_owned());
+            let provenance = Provenance::Explicit(login.named_by().to_owned());
             return Ok(Some(FoundCredential { credential: credential(login)?, provenance }));
         }
         // Keys of files may name a scheme. A registry on loopback that does not run has none yet.
@@ -264,12 +264,8 @@ fn license_from(from: &LicenseFrom) -> Result<License, Failure> {
             License::from_content(content.expose_secret(), &format!("in {}", variable::LICENSE))
         }
         LicenseFrom::File(path) => {
-            let what = match &path.origin {
-                SettingOrigin::Flag => "--license",
-                SettingOrigin::Variable(name) => name,
-            };
-            let path = &path.value;
-            let bytes = read_file(Path::new(path), what)?;
+            let Setting { value: path, origin } = path;
+            let bytes = read_file(Path::new(path), origin.name("--license"))?;
             License::from_content(&String::from_utf8_lossy(&bytes), &format!("in {path}"))
         }
     };
