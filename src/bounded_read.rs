@@ -31,10 +31,17 @@ pub(crate) fn too_large(max_size: u64) -> io::Error {
 
 /// What to do about a file of settings that could not be read.
 pub(crate) fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidData => "check that it is the right file",
-        _ => "check that the file exists and that this user may read it",
-    }
+    hint_or(error, "check that the file exists and that this user may read it")
+}
+
+/// The same, with the hint for a file that cannot be opened.
+pub(crate) fn hint_or(error: &io::Error, not_opened: &'static str) -> &'static str {
+    if is_other_file(error.kind()) { "check that it is the right file" } else { not_opened }
+}
+
+/// Whether a file could be opened, but does not hold what was expected.
+pub(crate) fn is_other_file(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidData)
 }
 
 /// Reads a file of at most `max_size` bytes as text.

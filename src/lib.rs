@@ -147,6 +147,7 @@
 //! | add a kind of file to `bundle export --trust` | `trust/files.rs`; how a bundle holds it: `endpoint/bundle/trust.rs` |
 //! | change how signatures and other referrers are found or recorded in a registry | `endpoint/registry/referrers/`; whether a registry has the API: `endpoint/registry/referrers_support.rs` |
 //! | change which referrers are pushed, or in which order | `plan.rs` says which, `transfer/attached.rs` in which order |
+//! | say what a file is that is not a bundle | `endpoint/bundle/other_kinds.rs`; that is not a tar archive: `endpoint/bundle/header.rs` |
 //! | change what is retried | `endpoint/registry/retry.rs`; how often and after which pause: `endpoint/retry.rs` |
 //! | say which failures have one cause and are reported once | `fault` of the endpoint's error for `error/cause_key.rs`; texts are compared in `report/same_cause.rs` |
 //! | explain one more error of a registry | `endpoint/registry/error.rs` for the message, `endpoint_error.rs` in the same folder for the hint, `endpoint/cause.rs` for those that bundles share |

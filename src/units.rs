@@ -1,9 +1,12 @@
 //! Quantities as people read them: bytes in binary units, rates, counts and durations.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytesize::ByteSize;
 use jiff::Timestamp;
+
+/// The first second after the year 9999, since 1970.
+const YEAR_10000: u64 = 253_402_300_800;
 
 /// A count of bytes with one decimal: `0 B`, `1023 B`, `1.0 KiB`, `146.0 MiB`. At most nine characters below 1 EiB, so
 /// that columns line up.
@@ -103,9 +106,18 @@ pub(crate) fn timestamp(time: SystemTime, milliseconds: bool) -> String {
     if milliseconds { format!("{time:.3}") } else { format!("{time:.0}") }
 }
 
+/// The time as HTTP writes it; `None` outside the years 1970 to 9999, for which `httpdate` panics.
+pub(crate) fn http_date(time: SystemTime) -> Option<String> {
+    has_http_date(time).then(|| httpdate::fmt_http_date(time))
+}
+
+/// Whether HTTP can write this time.
+pub(crate) fn has_http_date(time: SystemTime) -> bool {
+    time.duration_since(UNIX_EPOCH).is_ok_and(|since| since.as_secs() < YEAR_10000)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
 
     use proptest::prelude::*;
 
@@ -125,6 +137,15 @@ mod tests {
         }
         let time = UNIX_EPOCH + Duration::from_micros(1_764_194_703_004_900);
         assert_eq!(timestamp(time, true), "2025-11-26T22:05:03.004Z");
+    }
+
+    #[test]
+    fn a_time_that_http_cannot_write_is_no_panic_bug() {
+        let last = UNIX_EPOCH + Duration::from_secs(YEAR_10000 - 1);
+        assert_eq!(http_date(UNIX_EPOCH).as_deref(), Some("Thu, 01 Jan 1970 00:00:00 GMT"));
+        assert_eq!(http_date(last).as_deref(), Some("Fri, 31 Dec 9999 23:59:59 GMT"));
+        assert_eq!(http_date(UNIX_EPOCH - Duration::from_nanos(1)), None);
+        assert_eq!(http_date(last + Duration::from_secs(1)), None);
     }
 
     #[test]

@@ -207,8 +207,10 @@ pub enum EnumerateError {
         source: ReferenceError,
     },
     /// A filter is not a glob.
-    #[error("`{}` is not a pattern", .pattern.escape_debug())]
+    #[error("{flag} {} is not a pattern", .pattern.escape_debug())]
     Pattern {
+        /// `--include` or `--exclude`.
+        flag: &'static str,
         /// As it was written.
         pattern: String,
         /// What is wrong with it.
@@ -245,6 +247,8 @@ pub enum EnumerateError {
         from: String,
         /// What needs an image all the same, as lines.
         notes: Vec<String>,
+        /// Whether a chart was rendered, rather than a file read.
+        is_chart: bool,
     },
     /// A list without a reference.
     #[error("{input} lists no image")]
@@ -292,6 +296,9 @@ impl EnumerateError {
                 "write oci://REGISTRY/PATH/CHART; pass a login with `docker login`, `helm registry login` or --authfile"
             }
             Self::ChartVersionTwice { .. } => "omit one of them",
+            Self::Pattern { .. } => {
+                "write a pattern such as '*services*'; put a backslash before each of * ? [ ] { } that is part of a name"
+            }
             Self::ChartRange { .. } => {
                 "write a version such as 4.53.0, or a range such as ~4.53 or \">=4.50, <5\""
             }
@@ -325,11 +332,15 @@ impl EnumerateError {
             }
             Self::NoChart { .. } => "omit --with-chart, or name the chart with --chart",
             Self::ChartVersion { .. } => {
-                "omit --chart-version (and THORAS_MIRROR_CHART_VERSION) for a chart folder or file, or pass another --chart"
+                "omit --chart-version for a chart folder or file, or pass another --chart"
             }
             Self::ChartName { .. } => "omit --with-chart, and carry the chart package as a file",
             Self::NoImages { notes, .. } if !notes.is_empty() => return Some(notes.join("\n")),
-            Self::NoImages { .. } => {
+            Self::NoImages { is_chart: false, .. } => {
+                "pass the output of `helm template`; --image-prefix HOST/PATH finds more images in environment values, \
+                 arguments and ConfigMaps, and --add IMAGE adds one"
+            }
+            Self::NoImages { is_chart: true, .. } => {
                 "check the chart's values; --image-prefix HOST/PATH finds more images in environment values, \
                  arguments and ConfigMaps, and --add IMAGE adds one"
             }

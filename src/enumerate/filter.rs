@@ -16,7 +16,10 @@ pub(crate) struct Filter {
 
 impl Filter {
     pub(crate) fn new(include: &[String], exclude: &[String]) -> Result<Self, EnumerateError> {
-        Ok(Self { include: Patterns::new(include)?, exclude: Patterns::new(exclude)? })
+        Ok(Self {
+            include: Patterns::new("--include", include)?,
+            exclude: Patterns::new("--exclude", exclude)?,
+        })
     }
 
     pub(crate) fn keeps(&self, reference: &Reference) -> bool {
@@ -39,8 +42,8 @@ struct Patterns {
 }
 
 impl Patterns {
-    fn new(written: &[String]) -> Result<Self, EnumerateError> {
-        Ok(Self { written: written.to_vec(), compiled: compile(written)? })
+    fn new(flag: &'static str, written: &[String]) -> Result<Self, EnumerateError> {
+        Ok(Self { written: written.to_vec(), compiled: compile(flag, written)? })
     }
 
     /// The indices of the patterns that match the whole reference or the repository alone, so that a pattern
@@ -57,9 +60,10 @@ impl Patterns {
     }
 }
 
-fn compile(patterns: &[String]) -> Result<GlobSet, EnumerateError> {
+fn compile(flag: &'static str, patterns: &[String]) -> Result<GlobSet, EnumerateError> {
     let mut set = GlobSetBuilder::new();
-    let refused = |pattern: &str, source| EnumerateError::Pattern { pattern: pattern.to_owned(), source };
+    let refused =
+        |pattern: &str, source| EnumerateError::Pattern { flag, pattern: pattern.to_owned(), source };
     for pattern in patterns {
         let glob = GlobBuilder::new(pattern).literal_separator(false).build();
         set.add(glob.map_err(|source| refused(pattern, source))?);
@@ -99,7 +103,7 @@ mod tests {
     #[test]
     fn a_broken_pattern_is_named() {
         let error = Filter::new(&[], &["a[".to_owned()]).err().unwrap();
-        assert_eq!(error.to_string(), "`a[` is not a pattern");
+        assert_eq!(error.to_string(), "--exclude a[ is not a pattern");
     }
 
     #[test]

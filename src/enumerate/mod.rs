@@ -237,8 +237,9 @@ fn finish(selection: &Selection, collected: Collected) -> Result<Enumeration, En
     if images.is_empty() {
         return Err(match &selection.from {
             SelectedFrom::List(_) => EnumerateError::EmptyList { input: from },
-            _ => EnumerateError::NoImages {
+            from_what => EnumerateError::NoImages {
                 from,
+                is_chart: matches!(from_what, SelectedFrom::Chart(_)),
                 notes: note::deduplicated(notes).iter().map(Note::message).collect(),
             },
         });

@@ -41,7 +41,7 @@ pub(super) async fn enumerate(
         event::note(events, note.message());
     }
     for filter in &found.idle_filters {
-        warn(events, format!("`{filter}` matches no image: check its spelling"));
+        warn_of_idle(filter, found.images.first().map(|image| &image.reference), events);
     }
     Ok(found)
 }
@@ -82,9 +82,17 @@ pub(super) fn packaged_chart(package: Option<ChartPackage>) -> Option<PackagedCh
 /// Warns about waivers that match no image.
 pub(super) fn warn_of_idle_waivers(waivers: &Waivers, images: &[Reference], events: &dyn EventSink) {
     for waiver in waivers.idle(images) {
-        let message = format!("`--allow-missing-platform {waiver}` matches no image: check its spelling");
-        warn(events, message);
+        warn_of_idle(&format!("--allow-missing-platform {waiver}"), images.first(), events);
     }
+}
+
+/// Warns about a pattern that matches no image. Tables shorten names, so the warning shows one in full.
+pub(super) fn warn_of_idle(typed: &str, example: Option<&Reference>, events: &dyn EventSink) {
+    let hint = match example {
+        Some(image) => format!("it must match the whole name, for example {image}"),
+        None => "check its spelling".to_owned(),
+    };
+    warn(events, format!("`{typed}` matches no image: {hint}"));
 }
 
 /// Fails if the manifests name charts whose images are not known.

@@ -15,6 +15,7 @@ use super::{
     signing,
 };
 use crate::{
+    bounded_read,
     endpoint::bundle::IndexSignature,
     error::{Failure, Kind, escape, exit},
     event::{Event, EventSink, warn},
@@ -93,9 +94,10 @@ fn failure(error: &ServeError, paths: &[PathBuf]) -> Failure {
         ServeError::Listen { .. } => Failure::from_error(Kind::Usage, error).with_hint(
             "pass another --listen HOST:PORT: the port may be in use, or the address may not belong to this machine",
         ),
-        ServeError::Tls(TlsError::Unreadable { .. }) | ServeError::Users(UsersError::Unreadable { .. }) => {
-            Failure::from_error(Kind::Usage, error)
-                .with_hint("check that the file exists and that this user may read it")
+        ServeError::Clock => Failure::from_error(Kind::Usage, error).with_hint("set the clock of this machine"),
+        ServeError::Tls(TlsError::Unreadable { source, .. })
+        | ServeError::Users(UsersError::Unreadable { source, .. }) => {
+            Failure::from_error(Kind::Usage, error).with_hint(bounded_read::hint(source))
         }
         error => Failure::from_error(Kind::Usage, error),
     }
@@ -266,4 +268,19 @@ fn open_to_append(path: &Path) -> Result<File, Failure> {
     OpenOptions::new().create(true).append(true).open(path).map_err(|error| {
         Failure::new(Kind::Usage, format!("cannot write the access log {}: {error}", path.display()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_text_is_not_missing_bug() {
+        let hint = |kind: io::ErrorKind| {
+            let (path, source) = (PathBuf::from("users"), kind.into());
+            failure(&ServeError::Users(UsersError::Unreadable { path, source }), &[]).hint.unwrap()
+        };
+        assert_eq!(hint(io::ErrorKind::InvalidData), "check that it is the right file");
+        assert!(hint(io::ErrorKind::NotFound).starts_with("check that the file exists"));
+    }
 }

@@ -28,11 +28,9 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<TrustFile>, Failure> {
     for path in paths {
         let bytes = read_file(path, "--trust")?;
         if bytes.len() as u64 > MAX_TRUST_FILE_SIZE {
-            return Err(refused(format!(
-                "{} is larger than {}",
-                path.display(),
-                units::bytes(MAX_TRUST_FILE_SIZE)
-            )));
+            let limit = units::bytes(MAX_TRUST_FILE_SIZE);
+            return Err(refused(format!("{} is larger than {limit}", path.display()))
+                .with_hint("check that it is the right file: a public key, a trusted root or a policy"));
         }
         let kind = TrustFileKind::of(path, &bytes)?;
         let name = path.file_name().and_then(|name| name.to_str()).filter(|name| is_file_name(name));

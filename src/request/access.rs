@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     env,
-    io::Read as _,
+    io::Read,
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
@@ -171,7 +171,7 @@ impl Access {
         let Some(login) = login else { return Ok(credentials) };
         let credential = credential(login)?;
         let origin = self.connector.origin(side, &login.registry).await.map_err(|error| error.failure())?;
-        Ok(credentials.with_explicit(origin, credential, "--to-username"))
+        Ok(credentials.with_explicit(origin, credential, login.named_by()))
     }
 
     /// A registry with this credential and no other.
@@ -198,7 +198,7 @@ impl Access {
         login: Option<&Login>,
     ) -> Result<Option<FoundCredential>, Failure> {
         if let Some(login) = login.filter(|login| login.registry == root.registry()) {
-            let provenance = Provenance::Explicit("--to-username".to_owned());
+            let provenance = Provenance::Explicit(login.named_by().to_owned());
             return Ok(Some(FoundCredential { credential: credential(login)?, provenance }));
         }
         // Keys of files may name a scheme. A registry on loopback that does not run has none yet.
@@ -264,8 +264,8 @@ fn license_from(from: &LicenseFrom) -> Result<License, Failure> {
             License::from_content(content.expose_secret(), &format!("in {}", variable::LICENSE))
         }
         LicenseFrom::File(path) => {
-            let path = &path.value;
-            let bytes = read_file(Path::new(path), "license")?;
+            let Setting { value: path, origin } = path;
+            let bytes = read_file(Path::new(path), origin.name("--license"))?;
             License::from_content(&String::from_utf8_lossy(&bytes), &format!("in {path}"))
         }
     };
@@ -310,12 +310,20 @@ fn credential(login: &Login) -> Result<Credential, Failure> {
 
 /// Standard input as text. `flag` asks for it.
 pub(crate) fn read_secret_from_stdin(flag: &str) -> Result<String, Failure> {
-    let mut text = String::new();
-    std::io::stdin()
-        .take(MAX_SECRET_SIZE)
-        .read_to_string(&mut text)
-        .map_err(|error| usage(format!("{flag}: cannot read standard input: {error}")))?;
-    Ok(text)
+    secret_from(std::io::stdin()).map_err(|problem| {
+        usage(format!("{flag}: cannot read standard input: {problem}"))
+            .with_hint("write only the secret to standard input")
+    })
+}
+
+/// A secret that is never cut: its beginning would be used as if it were the whole.
+fn secret_from(input: impl Read) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    input.take(MAX_SECRET_SIZE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > MAX_SECRET_SIZE {
+        return Err(format!("it is larger than {} KiB", MAX_SECRET_SIZE / 1024));
+    }
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
 pub(crate) fn read_file(path: &Path, what: &str) -> Result<Vec<u8>, Failure> {
@@ -336,4 +344,17 @@ fn refuse_content(path: &Path, what: &str) -> Result<(), Failure> {
     }
     Err(usage(format!("{what}: expected a file name (the value is not shown because it may be a secret)"))
         .with_hint("write it to a file and pass the file's name: other users can read the command line"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_from_standard_input_is_never_cut_bug() {
+        let size = usize::try_from(MAX_SECRET_SIZE).unwrap();
+        assert_eq!(secret_from("x".repeat(size).as_bytes()).unwrap().len(), size);
+        assert_eq!(secret_from("x".repeat(size + 1).as_bytes()).unwrap_err(), "it is larger than 64 KiB");
+        assert_eq!(secret_from([0xff].as_slice()).unwrap_err(), "it is not UTF-8 text");
+    }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, env, path::PathBuf};
 
 use secrecy::SecretString;
 
-use super::{destination::root, setting, usage};
+use super::{SettingOrigin, destination::root, setting, usage};
 use crate::{
     cli::{LoginArgs, variable},
     error::{Failure, escape},
@@ -18,6 +18,8 @@ pub(crate) struct Login {
     pub(crate) registry: String,
     pub(crate) username: String,
     pub(crate) password: Password,
+    /// Where the user name comes from.
+    pub(crate) origin: SettingOrigin,
 }
 
 /// The login for `--to` of a command that also does without one. A pipeline may export a user name and a password for
@@ -63,6 +65,9 @@ impl Login {
                  name their registry"
             )));
         }
+        let exported = setting::variable(variable::TO_USERNAME);
+        let exported = exported.filter(|name| name.value == username).map(|name| name.origin);
+        let origin = exported.unwrap_or(SettingOrigin::Flag);
         let RegistryUser { registry, username } = registry_user(&username, named)?;
         let password = if to_password_stdin {
             Password::Stdin
@@ -72,7 +77,12 @@ impl Login {
             return Err(usage("--to-username needs a password")
                 .with_hint(format!("pass --to-password-stdin, or set {}", variable::TO_PASSWORD)));
         };
-        Ok(Some(Self { registry, username, password }))
+        Ok(Some(Self { registry, username, password, origin }))
+    }
+
+    /// The flag or the variable that holds the user name.
+    pub(super) fn named_by(&self) -> &str {
+        self.origin.name("--to-username")
     }
 
     /// This login, if it is for the registry of `root`.

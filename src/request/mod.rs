@@ -17,6 +17,7 @@ mod bundle;
 mod copy_settings;
 mod copying;
 mod destination;
+mod files_as_images;
 mod ineffective;
 mod login;
 mod login_flags;
@@ -42,6 +43,7 @@ pub(crate) use self::{
     copy_settings::{CopySettings, Platforms, ReferrerSettings},
     copying::{CompareWith, LockedImages, Sync, Verify, united},
     destination::{Destination, Destinations, NamingRule},
+    files_as_images::refuse_files_as_images,
     ineffective::refuse_ineffective,
     login::{RemoveLogin, StoreLogin},
     login_flags::{Login, Password},

@@ -70,7 +70,7 @@ impl Installation<'_> {
     fn login(&self, mirrored: Option<&str>) -> Option<String> {
         let login =
             self.login.filter(|login| mirrored.is_some() && login.registry == self.root.registry())?;
-        let Login { registry, username, password } = login;
+        let Login { registry, username, password, origin: _ } = login;
         let mut words = Words::of(&["thoras-mirror", "login", registry]);
         words.flag("--username", [username]);
         words.switch("--password-stdin", matches!(password, Password::Stdin));
@@ -97,7 +97,7 @@ impl Installation<'_> {
         words.flag("--from", [self.root]);
         words.flag("--list", [&shard.list]);
         words.flag("--output", self.lock.filter(|path| *path != Path::new(DEFAULT_LOCK)).map(Path::display));
-        if let Some(Login { username, password, registry: _ }) = self.login {
+        if let Some(Login { username, password, .. }) = self.login {
             words.flag("--to-username", [username]);
             words.switch("--to-password-stdin", matches!(password, Password::Stdin));
         }
@@ -143,7 +143,7 @@ impl Installation<'_> {
         let mut words = Words::of(&["thoras-mirror", "pull-secret"]);
         words.flag("--to", [self.root]);
         let login = self.login.filter(|login| login.registry == self.root.registry());
-        if let Some(Login { username, password, registry: _ }) = login {
+        if let Some(Login { username, password, .. }) = login {
             words.flag("--to-username", [username]);
             words.switch("--to-password-stdin", matches!(password, Password::Stdin));
         }

@@ -9,7 +9,7 @@ use super::{
     Login, Password, RegistrySettings, Stdin, check_stdin,
     destination::root,
     login_flags::{RegistryUser, registry_user},
-    setting::flag_or_variable,
+    setting::{SettingOrigin, flag_or_variable},
     usage,
 };
 use crate::{
@@ -97,7 +97,12 @@ fn login_from(
     match (args.to_username, password_file) {
         (Some(username), Some(path)) => {
             let RegistryUser { registry, username } = registry_user(&username, std::slice::from_ref(root))?;
-            Ok(Some(Login { registry, username, password: Password::File(path) }))
+            Ok(Some(Login {
+                registry,
+                username,
+                password: Password::File(path),
+                origin: SettingOrigin::Flag,
+            }))
         }
         (to_username, _) => Login::new(LoginArgs { to_username, ..args }, Some(root)),
     }

@@ -75,22 +75,29 @@ impl Origins {
         Some(named.collect::<Vec<_>>().join(", ")).filter(|named| !named.is_empty())
     }
 
-    /// Names the variable that decides the flag that an error in the settings is about. Its text names only the flag,
-    /// which the user did not type.
+    /// Names the variable that decides the flag that an error in settings or input is about. The texts name only the
+    /// flag, which the user did not type; some only in what to do.
     pub(crate) fn explain(&self, failure: Failure) -> Failure {
-        let mut words =
-            failure.message.split(|character: char| !character.is_ascii_alphanumeric() && character != '-');
-        let named =
-            words.find(|word| word.starts_with("--")).and_then(|flag| Some((flag, self.0.get(flag)?)));
-        let origin = match named {
-            Some((flag, SettingOrigin::Variable(name))) if failure.kind == Kind::Usage => {
-                format!("the value of {flag} comes from {name}")
-            }
-            _ => return failure,
+        if !matches!(failure.kind, Kind::Usage | Kind::Input) {
+            return failure;
+        }
+        let hint = failure.hint.as_deref().unwrap_or_default();
+        let Some(flag) = first_flag(&failure.message).or_else(|| first_flag(hint)) else { return failure };
+        let Some(SettingOrigin::Variable(name)) = self.0.get(flag) else { return failure };
+        let origin = format!("the value of {flag} comes from {name}");
+        let hint = match hint {
+            "" => origin,
+            lines if lines.contains('\n') => format!("{lines}\n{origin}"),
+            line => format!("{line}; {origin}"),
         };
-        let hint = failure.hint.as_ref().map_or_else(|| origin.clone(), |hint| format!("{hint}; {origin}"));
         failure.with_hint(hint)
     }
+}
+
+/// The first flag in a text.
+fn first_flag(text: &str) -> Option<&str> {
+    let mut words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '-');
+    words.find(|word| word.strip_prefix("--").is_some_and(|name| !name.is_empty()))
 }
 
 /// Refuses a variable that the requested command reads and that is empty, or whose value is not UTF-8. Clap refuses the

@@ -88,7 +88,7 @@ impl Words {
         self.flag("--source-prefix", source_prefix);
         let has_one_registry = destinations.roots().all(|other| other.registry() == root.registry());
         let login = destinations.iter().find_map(|destination| destination.login.as_ref());
-        if let Some(Login { registry, username, password }) = login {
+        if let Some(Login { registry, username, password, origin: _ }) = login {
             let named = format!("{registry}={username}");
             self.flag("--to-username", [if has_one_registry { username } else { &named }]);
             self.switch("--to-password-stdin", matches!(password, Password::Stdin));

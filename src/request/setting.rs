@@ -12,6 +12,16 @@ pub(crate) enum SettingOrigin {
     Variable(String),
 }
 
+impl SettingOrigin {
+    /// The name of the variable, or else the flag.
+    pub(super) fn name<'a>(&'a self, flag: &'a str) -> &'a str {
+        match self {
+            Self::Flag => flag,
+            Self::Variable(name) => name,
+        }
+    }
+}
+
 /// A setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting<T> {

@@ -27,7 +27,7 @@ enum KeyPassword {
     /// Standard input.
     Stdin,
     /// The environment. It may be empty.
-    Variable(SecretString),
+    Variable(&'static str, SecretString),
 }
 
 /// A public key that a bundle or a receipt must be signed with, and the name of the signature if it was given.
@@ -40,7 +40,7 @@ pub(crate) struct RequiredSignature {
 impl SigningKey {
     pub(super) fn new(args: SigningArgs) -> Option<Self> {
         let SigningArgs { sign_key, sign_password_stdin } = args;
-        let variable = |name| env::var(name).ok().map(SecretString::from).map(KeyPassword::Variable);
+        let variable = |name| Some(KeyPassword::Variable(name, env::var(name).ok()?.into()));
         let password = if sign_password_stdin {
             Some(KeyPassword::Stdin)
         } else {
@@ -60,10 +60,22 @@ impl SigningKey {
                 remember_secret(password);
                 Some(password.into())
             }
-            Some(KeyPassword::Variable(password)) => Some(password.clone()),
+            Some(KeyPassword::Variable(_, password)) => Some(password.clone()),
             None => None,
         };
-        PrivateKey::from_pem(&text, password.as_ref()).map_err(|error| refused(&self.path, flag, error))
+        PrivateKey::from_pem(&text, password.as_ref()).map_err(|error| {
+            let wrong = matches!(error, KeyError::WrongPassword).then(|| self.wrong_password());
+            refused(&self.path, flag, error).with_optional_hint(wrong)
+        })
+    }
+
+    /// What to do about a wrong password: it names where that came from.
+    fn wrong_password(&self) -> String {
+        let correct = match &self.password {
+            Some(KeyPassword::Variable(name, _)) => format!("correct the password in {name}"),
+            _ => "write the right password to standard input".to_owned(),
+        };
+        format!("{correct}, or copy the key again")
     }
 }
 

@@ -76,12 +76,14 @@ impl RequiredSignatures {
                 ignore_log: args.insecure_ignore_tlog,
                 trusted_root: root,
             }))),
-            (false, true, None) => Ok(Self::Same(Requirement::Identity(Identity {
-                subject: matcher("identity", args.verify_identity, args.verify_identity_regexp.as_deref())?,
-                issuer: matcher("issuer", args.verify_issuer, args.verify_issuer_regexp.as_deref())?,
-                ignore_certificate_log: args.insecure_ignore_sct,
-                trusted_root: root,
-            }))),
+            (false, true, None) => {
+                let subject = matcher("identity", args.verify_identity, args.verify_identity_regexp.as_deref())?;
+                let issuer = matcher("issuer", args.verify_issuer, args.verify_issuer_regexp.as_deref())?;
+                let (subject, issuer) = both(subject, issuer)?;
+                let ignore_certificate_log = args.insecure_ignore_sct;
+                let identity = Identity { subject, issuer, ignore_certificate_log, trusted_root: root };
+                Ok(Self::Same(Requirement::Identity(identity)))
+            }
             _ => Err(usage("--verify-key, --verify-identity and --verify-policy cannot be combined")
                 .with_hint(
                     "keep one of them, or unset its variable THORAS_MIRROR_VERIFY_…; a policy can name keys for some images and \
@@ -133,26 +135,41 @@ fn nothing_required() -> Failure {
         )
 }
 
-/// Exactly one of the two must be passed.
-fn matcher(name: &str, exact: Option<String>, pattern: Option<&str>) -> Result<Matcher, Failure> {
+/// What a flag or its `-regexp` asks for, and which of the two. They exclude each other.
+fn matcher(
+    name: &str,
+    exact: Option<String>,
+    pattern: Option<&str>,
+) -> Result<Option<(String, Matcher)>, Failure> {
+    let flag = |end: &str| format!("--verify-{name}{end}");
     match (exact, pattern) {
-        (Some(exact), None) => Ok(Matcher::Exact(exact)),
-        (None, Some(pattern)) => Regex::new(pattern).map(Matcher::Pattern).map_err(|error| {
-            let why = error.to_string().lines().last().unwrap_or_default().to_owned();
-            Failure {
-                causes: vec![why],
-                ..usage(format!("--verify-{name}-regexp is not a regular expression"))
-            }
-        }),
-        (Some(_), Some(_)) => {
-            Err(usage(format!("--verify-{name} and --verify-{name}-regexp cannot be combined"))
-                .with_hint("pass one of them"))
+        (None, None) => Ok(None),
+        (Some(exact), None) => Ok(Some((flag(""), Matcher::Exact(exact)))),
+        (None, Some(pattern)) => {
+            let parsed = Regex::new(pattern).map_err(|error| {
+                let why = error.to_string().lines().last().unwrap_or_default().to_owned();
+                let refused = usage(format!("{} is not a regular expression", flag("-regexp")));
+                Failure { causes: vec![why], ..refused }
+            });
+            Ok(Some((flag("-regexp"), Matcher::Pattern(parsed?))))
         }
-        (None, None) => {
-            Err(usage(format!("--verify-{name} is missing: an identity and its issuer belong together"))
-                .with_hint(format!("pass --verify-{name} or --verify-{name}-regexp")))
-        }
+        (Some(_), Some(_)) => Err(usage(format!("{} and {} cannot be combined", flag(""), flag("-regexp")))
+            .with_hint("pass one of them")),
     }
+}
+
+/// An identity and its issuer. The one that is there is named as it was passed.
+fn both(
+    subject: Option<(String, Matcher)>,
+    issuer: Option<(String, Matcher)>,
+) -> Result<(Matcher, Matcher), Failure> {
+    let (flag, missing) = match (subject, issuer) {
+        (Some((_, subject)), Some((_, issuer))) => return Ok((subject, issuer)),
+        (None, Some((flag, _))) => (flag, "identity"),
+        (subject, None) => (subject.map(|(flag, _)| flag).unwrap_or_default(), "issuer"),
+    };
+    Err(usage(format!("{flag} needs --verify-{missing}: an identity and its issuer belong together"))
+        .with_hint(format!("pass --verify-{missing} or --verify-{missing}-regexp")))
 }
 
 #[cfg(test)]
@@ -200,8 +217,8 @@ mod tests {
             ("--verify-key a --insecure-ignore-tlog --trusted-root r", "--trusted-root has no effect with"),
             ("--verify-key a --verify-policy p", "cannot be combined"),
             ("--verify-key a --verify-identity b --verify-issuer c", "cannot be combined"),
-            ("--verify-identity b", "--verify-issuer is missing"),
-            ("--verify-issuer b", "--verify-identity is missing"),
+            ("--verify-identity b", "--verify-identity needs --verify-issuer: "),
+            ("--verify-issuer-regexp b", "--verify-issuer-regexp needs --verify-identity: "),
             ("--verify-identity b --verify-identity-regexp b --verify-issuer c", "--verify-identity and"),
             ("--verify-identity-regexp '(' --verify-issuer c", "is not a regular expression"),
         ] {

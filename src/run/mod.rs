@@ -17,7 +17,10 @@ use crate::{
     outcome::{Command, RunOutcome},
     output::{Format, LogFormat, Verbosity},
     report::{DoctorDocument, Document, Presentation, Reporter, log, present, print},
-    request::{ExportTo, Origins, Request, refuse_ineffective, refuse_unusable_variables, variable_at_fault},
+    request::{
+        ExportTo, Origins, Request, refuse_files_as_images, refuse_ineffective, refuse_unusable_variables,
+        variable_at_fault,
+    },
 };
 
 /// The number of threads for blocking file I/O. Each keeps a read-ahead buffer, so memory grows with their number.
@@ -125,6 +128,7 @@ async fn run(parsed: Parsed) -> u8 {
     }
     let request = refuse_unusable_variables(&flags, &matches)
         .and_then(|()| refuse_ineffective(&matches))
+        .and_then(|()| refuse_files_as_images(&matches))
         .and_then(|()| Request::new(cli.command, &origins));
     // Every command with all its flags takes as much memory as the manifests of hundreds of images.
     drop((flags, matches));

@@ -9,6 +9,8 @@ use std::{
 
 use http::{Method, StatusCode};
 
+use crate::units;
+
 /// Called once for each request, before the client can see the last byte of the response.
 pub type AccessLog = Arc<dyn Fn(&AccessRecord) + Send + Sync>;
 
@@ -43,7 +45,8 @@ impl fmt::Display for AccessRecord {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { peer, method, path, query, status, received, sent, elapsed, .. } = self;
         let user = self.user.as_deref().unwrap_or("-").escape_debug();
-        let time = httpdate::fmt_http_date(self.time);
+        let time = units::http_date(self.time);
+        let time = time.as_deref().unwrap_or("-");
         write!(formatter, "{peer} {user} [{time}] {method} {}", path.escape_debug())?;
         if let Some(query) = query {
             write!(formatter, "?{}", query.escape_debug())?;

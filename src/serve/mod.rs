@@ -31,6 +31,7 @@ mod blobs;
 mod body;
 mod checked_blobs;
 mod client;
+mod clock;
 mod conditions;
 mod discovery;
 pub(crate) mod fuzzing;
@@ -84,6 +85,9 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// The machine's clock is so wrong that it cannot be written into a response.
+    #[error("this machine's clock is not between the years 1970 and 9999")]
+    Clock,
     /// The thread that opens the folder died.
     #[error("the folder could not be opened")]
     Thread(#[source] io::Error),

@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use hyper::{server::conn::http1, service::service_fn};
@@ -29,6 +29,7 @@ use super::{
     admission::{Admission, MakeRoom},
     checked_blobs::CheckedBlobs,
     client::Client,
+    clock,
     large_work::LargeWork,
     manifests::PARSED_KIB_AT_ONCE,
     options::{Limits, Names, Options},
@@ -39,7 +40,7 @@ use super::{
     users::Users,
 };
 
-use crate::endpoint::bundle::{BundleError, IndexSignature, layout_below};
+use crate::endpoint::bundle::{IndexSignature, why_not_a_layout};
 
 /// The pause after a connection could not be accepted (for example, without a free file handle).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -109,6 +110,7 @@ impl Server {
             limits,
             access_log,
         } = options;
+        clock::check(SystemTime::now())?;
         let open = move || -> Result<_, ServeError> {
             let tls = tls.map(Tls::open).transpose()?.map(Arc::new);
             let users = users.map(Users::open).transpose()?.map(Arc::new);
@@ -217,7 +219,8 @@ impl Server {
             }
             while let Some((client, (stream, peer), make_room)) = admission.admit() {
                 let connection = Connection::new(&registry, peer, make_room, stopped.clone());
-                clients.insert(tasks.spawn(connection.serve(stream, tls.clone())).id(), client);
+                let connection = clock::while_usable(SystemTime::now, connection.serve(stream, tls.clone()));
+                clients.insert(tasks.spawn(connection).id(), client);
             }
             admission.make_room();
         }
@@ -243,9 +246,8 @@ fn open_storage(
         _ => return Ok((Storage::Layout(Box::new(LayoutStorage::open(paths, names, signed)?)), None)),
     };
     if !folder.join(MARKER).exists()
-        && let Some(below) = layout_below(folder)
+        && let Some(error) = why_not_a_layout(folder)
     {
-        let error = BundleError::Subfolder { path: folder.clone(), folder: below, in_archive: false };
         return Err(error.into());
     }
     let folder =

@@ -63,7 +63,7 @@ fn certificates(path: &Path, files: &TrustFiles) -> Result<Bytes, Failure> {
         None => bounded_read::read(path, MAX_SETTINGS_SIZE).map(Bytes::from).map_err(|error| {
             let failure = refused("cannot read the certificate");
             Failure { causes: vec![error.to_string()], ..failure }
-                .with_hint("check the path; it is relative to the policy file")
+                .with_hint(bounded_read::hint_or(&error, "check the path; it is relative to the policy file"))
         })?,
     };
     if !is_certificate(&bytes) {
@@ -114,6 +114,14 @@ pub(crate) trait NotationProgram: Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_that_is_too_large_is_not_at_another_path_bug() {
+        let hint =
+            |path: &str| certificates(Path::new(path), &TrustFiles::default()).unwrap_err().hint.unwrap();
+        assert_eq!(hint("/dev/zero"), "check that it is the right file");
+        assert!(hint("/none/such").starts_with("check the path"));
+    }
 
     #[test]
     fn only_certificates_in_pem_are_accepted() {

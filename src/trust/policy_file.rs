@@ -101,7 +101,8 @@ impl Policy {
     /// Reads the file of `--verify-policy`. `trusted_root` is the default of its entries.
     pub fn from_file(path: &Path, trusted_root: Option<&Path>) -> Result<Self, Failure> {
         let text = bounded_read::read_text(path, MAX_SETTINGS_SIZE).map_err(|error| {
-            let failure = Failure::new(Kind::Input, format!("cannot read the policy {}", path.display()));
+            let failure =
+                Failure::new(Kind::Input, format!("--verify-policy: cannot read {}", path.display()));
             Failure { causes: vec![error.to_string()], ..failure }.with_hint(bounded_read::hint(&error))
         })?;
         Self::from_text(&text, path, trusted_root)

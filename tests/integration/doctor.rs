@@ -139,6 +139,18 @@ async fn a_pull_only_login_is_reported() {
 }
 
 #[tokio::test]
+async fn a_refused_login_from_a_variable_is_not_blamed_on_a_flag_bug() {
+    let (source, tokens) = (source().await, TokenServer::start(None).await);
+    tokens.allow(LOGIN.0, LOGIN.1, "*", &["pull"]);
+    let mirror = Registry::start_with(Options::default().tokens(&tokens)).await;
+    let run = doctor(&source, &mirror.address().host_port)
+        .env("THORAS_MIRROR_TO_USERNAME", LOGIN.0)
+        .env("THORAS_MIRROR_TO_PASSWORD", LOGIN.1);
+    let outcome = run.run().await.expect_code(4);
+    assert!(outcome.stdout.contains("with THORAS_MIRROR_TO_USERNAME"), "{outcome}");
+}
+
+#[tokio::test]
 async fn missing_repositories_are_all_named() {
     let (source, mirror) = (source().await, Scripted::start().await);
     source.with_store(|store| store.insert("team/two", &SampleImage::multi_platform("1")));

@@ -121,6 +121,17 @@ async fn an_image_that_fails_does_not_hide_the_others() {
 }
 
 #[tokio::test]
+async fn an_empty_line_separates_an_error_from_the_images_above_it_bug() {
+    let image = SampleImage::multi_platform("here");
+    let registry = registry_with(&[&image]).await;
+    let gone = registry.address().image("vendor/app", "gone");
+    let both = inspect(&[&gone, &reference(registry.address(), &image)]).await.expect_code(1);
+    assert!(both.stderr.contains("\n\nerror: ") || both.stderr.starts_with("\nerror: "), "{both}");
+    let alone = inspect(&[&gone]).await.expect_code(1);
+    assert!(alone.stderr.starts_with("error: "), "{alone}");
+}
+
+#[tokio::test]
 async fn a_missing_image_is_reported_as_missing() {
     let registry = Registry::start().await;
     let gone = registry.address().image("vendor/app", "gone");

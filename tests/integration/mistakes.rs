@@ -136,7 +136,10 @@ async fn a_filter_that_matches_nothing_is_named() {
         ["images", IMAGE, "docker.io/library/nginx:1", "--exclude", "*ngnix*", "--include", "*a*"];
     let outcome = Mirror::new(arguments).env("THORAS_MIRROR_EXCLUDE", "*").run().await.expect_success();
     assert_eq!(outcome.stdout, "docker.io/library/nginx:1\nquay.io/team/app:1\n");
-    assert_eq!(outcome.stderr, "warning: `--exclude *ngnix*` matches no image: check its spelling\n");
+    assert_eq!(
+        outcome.stderr,
+        "warning: `--exclude *ngnix*` matches no image: it must match the whole name, for example docker.io/library/nginx:1\n"
+    );
 }
 
 #[tokio::test]
@@ -157,4 +160,32 @@ async fn a_helm_that_is_not_a_program() {
     let run = Mirror::new(["images", "--chart", &chart("sample"), "--helm"]).arg(folder);
     let outcome = run.run().await.expect_code(3);
     assert!(outcome.stderr.contains("hint: check that it is a program"), "{outcome}");
+}
+
+#[tokio::test]
+async fn a_file_instead_of_an_image_is_refused_without_a_request_bug() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("b.tar"), "").unwrap();
+    for (command, file, hint) in [
+        ("inspect", "b.tar", "`thoras-mirror bundle inspect FILE`"),
+        ("inspect", "./b.tar", "`thoras-mirror bundle inspect FILE`"),
+        ("sync --to 127.0.0.1:1/m", "./b.tar", "`thoras-mirror bundle import`"),
+        ("images", ".", "pass --images FILE"),
+        ("bundle export -o x.tar", "b.tar", "`thoras-mirror bundle import`"),
+    ] {
+        let run = Mirror::new(command.split(' ').chain([file])).in_folder(folder.path());
+        let outcome = run.run().await.expect_code(2);
+        let error = format!("error: `{file}` is a file or folder here, not an image\nhint: ");
+        assert!(outcome.stderr.starts_with(&error) && outcome.stderr.contains(hint), "{outcome}");
+    }
+    let absent = Mirror::new(["images", "none.tar"]).in_folder(folder.path()).run().await.expect_success();
+    assert_eq!(absent.stdout, "docker.io/library/none.tar:latest\n");
+}
+
+#[tokio::test]
+async fn manifests_without_an_image_are_not_blamed_on_a_chart_bug() {
+    let run = Mirror::new(["images", "--rendered", "-"]).stdin(*b"kind: ConfigMap\n");
+    let outcome = run.run().await.expect_code(3);
+    assert!(outcome.stderr.contains("hint: pass the output of `helm template`"), "{outcome}");
+    assert!(!outcome.stderr.contains("chart's values"), "{outcome}");
 }

@@ -157,10 +157,19 @@ async fn an_error_about_a_setting_names_its_variable_bug() {
         ("THORAS_MIRROR_IMAGE_PREFIX", "a b", "images"),
         ("THORAS_MIRROR_AUTHFILE", "/none/such.json", "inspect"),
         ("THORAS_MIRROR_INSECURE", "a/b", "inspect"),
+        ("THORAS_MIRROR_INCLUDE", "[", "images"),
+        ("THORAS_MIRROR_LOCK", "/none/such/x.lock", "sync --to 127.0.0.1:1/m"),
+        ("THORAS_MIRROR_VERIFY_KEY", "/none/such.pub", "sync --to 127.0.0.1:1/m"),
+        ("THORAS_MIRROR_VERIFY_POLICY", "/none/such.yaml", "sync --to 127.0.0.1:1/m"),
+        ("THORAS_MIRROR_VERIFY_IDENTITY", "me@example.com", "sync --to 127.0.0.1:1/m"),
     ] {
-        let outcome = Mirror::new([command, IMAGE]).env(name, value).run().await.expect_code(2);
+        let command = command.split(' ').chain([IMAGE]);
+        let outcome = Mirror::new(command).env(name, value).run().await;
+        assert!(matches!(outcome.status.code(), Some(2 | 3)), "{outcome}");
         assert!(outcome.stderr.contains(&format!("comes from {name}")), "{name}: {outcome}");
     }
+    let license = Mirror::new(["inspect", IMAGE]).env("THORAS_LICENSE_FILE", "/none/such").run().await;
+    assert!(license.stderr.contains("error: THORAS_LICENSE_FILE: cannot read /none/such"), "{license}");
     let typed = Mirror::new(["sync", IMAGE, "--to", "https://a.io/b"]).env("THORAS_MIRROR_TO", "x.io/y");
     let outcome = typed.run().await.expect_code(2);
     assert!(!outcome.stderr.contains("THORAS_MIRROR_TO"), "{outcome}");

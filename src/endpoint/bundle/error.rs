@@ -62,10 +62,16 @@ pub enum BundleError {
         path: PathBuf,
     },
     /// A folder that `skopeo copy` wrote for its transport `dir:`.
-    #[error("{} is a folder of `skopeo copy … dir:`, which is not an OCI image layout", .path.display())]
+    #[error(
+        "{} {} a folder of `skopeo copy … dir:`, which is not an OCI image layout",
+        .path.display(),
+        if *.in_archive { "contains" } else { "is" }
+    )]
     SkopeoFolder {
-        /// The folder.
+        /// The file or folder.
         path: PathBuf,
+        /// Whether it is in an archive.
+        in_archive: bool,
     },
     /// Not a tar archive (nor a damaged one).
     #[error("{} is not a bundle: {found}", .path.display())]

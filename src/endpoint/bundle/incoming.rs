@@ -19,6 +19,7 @@ use super::{
     index,
     names::{self, Name},
     open::{MAX_MARKER_SIZE, largest_lock},
+    other_kinds::Traces,
     scan::MAX_ENTRIES,
     signature::{self, IndexSignature},
     slices::Slices,
@@ -52,12 +53,8 @@ pub struct Incoming<R> {
     /// The first nonzero byte of padding.
     altered: Option<u64>,
     ended: bool,
-    /// The first link, in an archive that may be one of Docker.
-    link: Option<BundleError>,
-    /// The folder of a layout below the root of the archive.
-    nested: Option<String>,
-    /// Whether the metadata of macOS for the marker was seen.
-    is_metadata: bool,
+    /// What it may be instead of a layout.
+    traces: Traces,
     /// The required signature.
     signed: Option<IndexSignature>,
 }
@@ -81,9 +78,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
             padding: 0,
             altered: None,
             ended: false,
-            link: None,
-            nested: None,
-            is_metadata: false,
+            traces: Traces::default(),
             signed: None,
         }
     }
@@ -137,7 +132,10 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
                 Name::Docker | Name::Other => {}
             }
         }
-        self.refuse_other_archives(marker)?;
+        if !marker && let Some(refusal) = std::mem::take(&mut self.traces).refusal(Path::new(STANDARD_INPUT))
+        {
+            return Err(refusal);
+        }
         let head = match (head, index) {
             (Some(head), _) => head,
             (None, Some(index)) => Head::new(index, lock.map(Content::Memory), Path::new(STANDARD_INPUT))?,
@@ -155,24 +153,6 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         let mut bundle = Bundle::new(head, storage, None);
         bundle.trust_blobs = trust_blobs;
         Ok((bundle, kept, next))
-    }
-
-    /// Refuses an archive that is not an OCI image layout, with the reason that helps most.
-    fn refuse_other_archives(&mut self, has_marker: bool) -> Result<(), BundleError> {
-        let path = || PathBuf::from(STANDARD_INPUT);
-        if !has_marker && self.seen.contains(&Name::Docker) {
-            return Err(BundleError::OldDocker { path: path() });
-        }
-        if let Some(link) = self.link.take() {
-            return Err(link);
-        }
-        if !has_marker && let Some(folder) = self.nested.take() {
-            return Err(BundleError::Subfolder { path: path(), folder, in_archive: true });
-        }
-        if !has_marker && self.is_metadata {
-            return Err(not_a_layout(names::ONLY_METADATA));
-        }
-        Ok(())
     }
 
     /// Reads the trust files: they are needed before the other blobs, of which they may be some. Also returns the next blob.
@@ -239,7 +219,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
             let step = match self.headers.block(&block) {
                 // The archive may turn out to be one of Docker.
                 Err(error) if error.is_link() && !self.seen.contains(&Name::Marker) => {
-                    self.link.get_or_insert(header(error));
+                    self.traces.note_link(header(error));
                     continue;
                 }
                 step => step.map_err(header)?,
@@ -272,14 +252,14 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         let name = names::read(&entry.path)
             .map_err(|error| BundleError::Name { path: entry.path.clone(), error })?;
         (self.rest, self.padding) = (entry.size, padding(entry.size));
+        if !entry.folder {
+            self.traces.note_file(&entry.path);
+        }
         if name == Name::Other || entry.folder {
-            let folder = names::folder_of_marker(&entry.path).filter(|_| !entry.folder);
-            self.is_metadata |= names::is_metadata_of_marker(&entry.path);
-            self.nested = self.nested.take().or(folder.map(str::to_owned));
             return Ok(None);
         }
         if name == Name::Marker
-            && let Some(link) = self.link.take()
+            && let Some(link) = self.traces.take_link()
         {
             return Err(link);
         }

@@ -42,6 +42,7 @@
 //! | what is missing or damaged, without reading blobs | `completeness` |
 //! | a large folder, of which only the index is read | `unread` |
 //! | opening a bundle: which program wrote it | `open` |
+//! | what a file or folder is if it is not a bundle | `other_kinds` |
 //! | an open bundle, as a [`Source`](super::Source) | `reader` |
 //! | a bundle before it is written | `draft` |
 //! | the files it is written to | `output` |
@@ -68,6 +69,7 @@ pub(crate) mod index;
 pub(crate) mod layout;
 mod names;
 mod open;
+mod other_kinds;
 mod output;
 mod partial;
 mod reader;
@@ -91,7 +93,7 @@ pub(crate) use self::{
     incoming::Incoming,
     index::IndexDocument,
     layout::Layout,
-    open::layout_below,
+    other_kinds::of_folder as why_not_a_layout,
     output::{Output, with_suffix},
     signature::{SUFFIX as SIGNATURE_SUFFIX, signature_files},
     slices::Slices,

@@ -87,21 +87,6 @@ pub(crate) fn read(path: &str) -> Result<Name, NameError> {
     }
 }
 
-/// Why a layout without a marker, but with its metadata, is refused.
-pub(crate) const ONLY_METADATA: &str =
-    "it has no `oci-layout` file, only `._oci-layout`, the metadata that macOS adds beside a file";
-
-/// Whether a path is the metadata that macOS adds next to the marker of a layout.
-pub(crate) fn is_metadata_of_marker(path: &str) -> bool {
-    path.rsplit('/').next() == Some("._oci-layout")
-}
-
-/// The folder of a path that ends with the marker of a layout: `thoras` for `./thoras/oci-layout`.
-pub(crate) fn folder_of_marker(path: &str) -> Option<&str> {
-    let path = path.strip_prefix("./").unwrap_or(path);
-    path.strip_suffix(MARKER)?.strip_suffix('/').filter(|folder| !folder.is_empty())
-}
-
 /// `blobs/ALGORITHM/HEX`
 pub(crate) fn of_blob(digest: &Digest) -> String {
     format!("blobs/{}", digest.as_str().replacen(':', "/", 1))

@@ -20,6 +20,7 @@ use super::{
     index,
     layout::Layout,
     names::{self, Name},
+    other_kinds,
     reader::Bundle,
     scan::Scan,
     signature::{self, IndexSignature},
@@ -107,9 +108,6 @@ impl Bundle {
             Name::Blob(digest) => Some((digest, extent)),
             _ => None,
         });
-        if is_from_docker && marker.is_none() {
-            return Err(BundleError::OldDocker { path: path.to_owned() });
-        }
         let storage = Storage::Archive { slices, blobs: Arc::new(blobs.collect()), path: path.to_owned() };
         let bundle = Self::from_files(marker.as_ref(), index, lock, storage)?;
         Ok(Self { is_from_docker, ..bundle })
@@ -127,16 +125,9 @@ impl Bundle {
         let lock = lock.map(|file| lock_content(file, index.as_ref(), path)).transpose()?;
         let is_from_docker = storage.file(names::DOCKER)?.is_some();
         if marker.is_none()
-            && let Some(folder) = layout_below(path)
+            && let Some(refusal) = other_kinds::of_folder(path)
         {
-            return Err(BundleError::Subfolder { path: path.to_owned(), folder, in_archive: false });
-        }
-        if marker.is_none() && is_from_docker && is_skopeo_folder(&storage) {
-            return Err(BundleError::SkopeoFolder { path: path.to_owned() });
-        }
-        if marker.is_none() && path.join("._oci-layout").exists() {
-            let reason = names::ONLY_METADATA;
-            return Err(BundleError::NotALayout { path: path.to_owned(), reason });
+            return Err(refusal);
         }
         let bundle = Self::from_files(marker.as_ref(), index, lock, storage)?;
         Ok(Self { is_from_docker, ..bundle })
@@ -177,19 +168,6 @@ fn lock_content(file: BlobReader, index: Option<&Bytes>, path: &Path) -> Result<
 /// The largest lock that is read together with this index, in bytes.
 pub(crate) fn largest_lock(index: Option<&Bytes>) -> u64 {
     index::largest_lock(index.map_or(0, |index| index::images_at_most(index)))
-}
-
-/// Whether `skopeo copy` wrote a folder that has a `manifest.json`.
-fn is_skopeo_folder(storage: &Storage) -> bool {
-    let version = storage.small("version", MAX_MARKER_SIZE).ok().flatten();
-    version.is_some_and(|version| version.starts_with(b"Directory Transport Version"))
-}
-
-/// The name of the first folder in this folder that is an OCI image layout.
-pub(crate) fn layout_below(path: &Path) -> Option<String> {
-    let folders = path.read_dir().ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let layouts = folders.filter(|folder| folder.join(names::MARKER).is_file());
-    layouts.filter_map(|folder| Some(folder.file_name()?.to_str()?.to_owned())).min()
 }
 
 /// The metadata of a file or a folder; anything else is an error. Opening a named pipe would block until it has a

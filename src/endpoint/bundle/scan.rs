@@ -9,6 +9,7 @@ use super::{
     error::BundleError,
     header::{BLOCK, Block, Entry, Headers, Step, other_than_an_archive, padding},
     names::{self, Name},
+    other_kinds::Traces,
     slices::{Extent, Slices},
 };
 
@@ -25,12 +26,8 @@ pub(crate) struct Scan<'a> {
     at: u64,
     /// Whether the end mark was found.
     ended: bool,
-    /// The first link, in an archive that may be one of Docker.
-    link: Option<BundleError>,
-    /// The folder of a layout below the root of the archive.
-    nested: Option<String>,
-    /// Whether the metadata of macOS for the marker was seen.
-    is_metadata: bool,
+    /// What it may be instead of a layout.
+    traces: Traces,
 }
 
 impl<'a> Scan<'a> {
@@ -45,9 +42,7 @@ impl<'a> Scan<'a> {
             entries: 0,
             at: 0,
             ended: false,
-            link: None,
-            nested: None,
-            is_metadata: false,
+            traces: Traces::default(),
         }
     }
 
@@ -59,7 +54,7 @@ impl<'a> Scan<'a> {
             let step = match self.headers.block(&block) {
                 // The archive may turn out to be one of Docker.
                 Err(error) if error.is_link() && !self.seen.contains_key(&Name::Marker) => {
-                    self.link.get_or_insert(BundleError::Header { offset, error });
+                    self.traces.note_link(BundleError::Header { offset, error });
                     continue;
                 }
                 step => step.map_err(|error| BundleError::Header { offset, error })?,
@@ -87,20 +82,9 @@ impl<'a> Scan<'a> {
         if !self.ended {
             return Err(BundleError::NoEnd);
         }
-        let is_layout = self.seen.contains_key(&Name::Marker);
-        match (self.link, self.nested) {
-            (Some(_), _) if self.seen.contains_key(&Name::Docker) => {
-                Err(BundleError::OldDocker { path: self.path })
-            }
-            (Some(link), _) => Err(link),
-            (None, Some(folder)) if !is_layout => {
-                Err(BundleError::Subfolder { path: self.path, folder, in_archive: true })
-            }
-            (None, None) if !is_layout && self.is_metadata => {
-                Err(BundleError::NotALayout { path: self.path, reason: names::ONLY_METADATA })
-            }
-            _ => Ok(self.seen),
-        }
+        let refusal =
+            if self.seen.contains_key(&Name::Marker) { None } else { self.traces.refusal(&self.path) };
+        refusal.map_or(Ok(self.seen), Err)
     }
 
     fn block(&mut self) -> Result<Option<Block>, BundleError> {
@@ -147,14 +131,14 @@ impl<'a> Scan<'a> {
             .map_err(|error| BundleError::Name { path: entry.path.clone(), error })?;
         let extent = Extent { offset: self.at, size: entry.size };
         self.skip(&entry.path, entry.size)?;
+        if !entry.folder {
+            self.traces.note_file(&entry.path);
+        }
         if name == Name::Other || entry.folder {
-            self.is_metadata |= names::is_metadata_of_marker(&entry.path);
-            let folder = names::folder_of_marker(&entry.path).filter(|_| !entry.folder);
-            self.nested = self.nested.take().or(folder.map(str::to_owned));
             return Ok(None);
         }
         if name == Name::Marker
-            && let Some(link) = self.link.take()
+            && let Some(link) = self.traces.take_link()
         {
             return Err(link);
         }

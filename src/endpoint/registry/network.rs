@@ -10,7 +10,7 @@ mod trust;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use reqwest::{Client, StatusCode, redirect::Policy};
@@ -205,6 +205,7 @@ impl Network {
             builder = builder.dns_resolver(Arc::new(SystemResolver));
         }
         builder = if origin.is_https() || route.is_some_and(Route::is_https) {
+            check_clock(SystemTime::now())?;
             let applied = self.settings.trust.apply(builder, origin, role);
             applied.map_err(|error| RegistryError::Settings(format!("cannot set up TLS: {error}")))?
         } else {
@@ -298,6 +299,13 @@ enum PlainAnswer {
     Cut(String),
 }
 
+/// The TLS library panics if the clock is before 1970.
+fn check_clock(now: SystemTime) -> Result<(), RegistryError> {
+    let problem = "this machine's clock is before the year 1970, so that certificates cannot be verified: set the clock";
+    let is_set = now.duration_since(UNIX_EPOCH).is_ok();
+    if is_set { Ok(()) } else { Err(RegistryError::Settings(problem.to_owned())) }
+}
+
 fn greeting_url(origin: &Origin) -> Result<Url, RegistryError> {
     origin.url("/v2/").map_err(|error| RegistryError::Settings(error.to_string()))
 }
@@ -327,6 +335,13 @@ mod tests {
             network.client(&origin(name, scheme)).unwrap();
             assert_eq!(pools(&network), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_clock_before_1970_is_an_error_and_no_panic_bug() {
+        let error = check_clock(UNIX_EPOCH - Duration::from_secs(1)).unwrap_err();
+        assert!(error.to_string().ends_with("set the clock"), "{error}");
+        assert!(check_clock(UNIX_EPOCH).is_ok());
     }
 
     /// A server that accepts connections and sends nothing, like a firewall that drops TLS.

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::{locked_digests::KeptLock, names::ToName, notation, trust_files},
+    super::{images::warn_of_idle, locked_digests::KeptLock, names::ToName, notation, trust_files},
     names::{self, Imported},
 };
 use crate::{
     endpoint::bundle::Bundle,
     enumerate::{EnumerateError, Filter},
     error::{Failure, Kind},
-    event::{EventSink, warn},
+    event::EventSink,
     graph::ForeignLayers,
     lock::{Lock, LockedImage, Placement},
     oci::{
@@ -59,7 +59,7 @@ impl ImportPlan {
             left_out.into_iter().zip(head.left_out().map(LockedImage::is_skipped)).collect();
         let filter = Filter::new(&request.include, &request.exclude)?;
         for idle in filter.idle(&references) {
-            warn(events, format!("`{idle}` matches no image: check its spelling"));
+            warn_of_idle(&idle, references.first(), events);
         }
         // As in a sync, the filters are for images: the packaged chart is always copied.
         let is_chart = |reference: &Reference| placement.chart.as_ref() == Some(reference);

@@ -77,7 +77,8 @@ impl Shortfall<'_> {
 
 /// How to mirror the images. Names a few of them, for a run with other values.
 fn sync_hint(images: &[(&Reference, String)], mirror: &MirrorNames) -> String {
-    let sync = format!("run `thoras-mirror sync --to {}` with the values that you install with", mirror.root);
+    let sync =
+        format!("run `thoras-mirror sync --to {}` with the same --chart, --values and --set", mirror.root);
     let sources: Vec<_> = images.iter().filter_map(|(image, _)| mirror.source_of(image)).collect();
     if sources.is_empty() || sources.len() > MAX_NAMED {
         return sync;

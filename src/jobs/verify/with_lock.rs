@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use super::{super::images::warn_of_idle_waivers, Expectations, with_repair};
+use super::{
+    super::images::{warn_of_idle, warn_of_idle_waivers},
+    Expectations, with_repair,
+};
 use crate::{
     enumerate::{EnumerateError, Filter},
     error::{Failure, Kind},
@@ -84,7 +87,7 @@ fn chosen(
     let filter = Filter::new(include, exclude)?;
     let found: Vec<Reference> = chosen.iter().cloned().collect();
     for idle in filter.idle(&found) {
-        warn(events, format!("`{idle}` matches no image: check its spelling"));
+        warn_of_idle(&idle, found.first(), events);
     }
     chosen.retain(|reference| filter.keeps(reference));
     if chosen.is_empty() {

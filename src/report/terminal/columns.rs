@@ -1,5 +1,7 @@
 //! Tables with aligned columns and no borders, easy to read, grep and cut.
 
+use std::ops::Range;
+
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
 const GAP: u16 = 2;
@@ -37,30 +39,52 @@ impl<Row> Column<Row> {
 }
 
 /// The lines of a table. If it is wider than the terminal (`width` in columns, `None` for no limit), each row takes two
-/// lines, with the first `head` columns on the first line: digests and names are never broken.
+/// lines, the second with the columns at the positions `second`: digests and names are never broken.
 pub(super) fn table_lines<Row>(
     columns: &[Column<Row>],
     rows: &[Row],
-    head: usize,
+    second: Range<usize>,
     width: Option<usize>,
 ) -> Vec<String> {
-    let whole = aligned(columns, rows);
-    let fits = |width| whole.iter().all(|line| console::measure_text_width(line) <= width);
-    if width.is_none_or(fits) {
-        return whole;
+    let mut first: Vec<Cells> = columns.iter().map(|column| Cells::of(column, rows)).collect();
+    let second = second.start.min(first.len())..second.end.min(first.len());
+    if width.is_none_or(|width| whole_width(&first) <= width) {
+        return aligned(&first);
     }
-    let (head, tail) = columns.split_at_checked(head).unwrap_or((columns, &[]));
-    let lines = aligned(head, rows).into_iter().zip(aligned(tail, rows));
-    lines.flat_map(|(head, tail)| [head, format!("{INDENT}{tail}")]).collect()
+    let second: Vec<Cells> = first.drain(second).collect();
+    let lines = aligned(&first).into_iter().zip(aligned(&second));
+    lines.flat_map(|(first, second)| [first, format!("{INDENT}{second}")]).collect()
+}
+
+/// What a column shows: its heading, then a cell for every row.
+struct Cells {
+    alignment: CellAlignment,
+    texts: Vec<String>,
+}
+
+impl Cells {
+    fn of<Row>(column: &Column<Row>, rows: &[Row]) -> Self {
+        let heading = std::iter::once(column.heading.to_owned());
+        let texts = heading.chain(rows.iter().map(|row| column.cell(row))).collect();
+        Self { alignment: column.alignment, texts }
+    }
+
+    fn width(&self) -> usize {
+        self.texts.iter().map(|text| console::measure_text_width(text)).max().unwrap_or_default()
+    }
+}
+
+/// The width of these columns on one line.
+fn whole_width(columns: &[Cells]) -> usize {
+    columns.iter().map(Cells::width).sum::<usize>() + usize::from(GAP) * columns.len().saturating_sub(1)
 }
 
 /// The line of headings and a line for every row.
-fn aligned<Row>(columns: &[Column<Row>], rows: &[Row]) -> Vec<String> {
+fn aligned(columns: &[Cells]) -> Vec<String> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(columns.iter().map(|column| column.heading));
-    for row in rows {
-        table.add_row(columns.iter().map(|column| (column.cell)(row)));
+    for line in 0..columns.iter().map(|column| column.texts.len()).max().unwrap_or_default() {
+        table.add_row(columns.iter().filter_map(|column| column.texts.get(line)));
     }
     for (shown, column) in table.column_iter_mut().zip(columns) {
         shown.set_padding((0, GAP)).set_constraint(ColumnConstraint::ContentWidth);
@@ -71,6 +95,8 @@ fn aligned<Row>(columns: &[Column<Row>], rows: &[Row]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use insta::assert_snapshot;
 
     use super::*;
@@ -82,7 +108,7 @@ mod tests {
             Column::right("COPIED", |row| row[2].to_owned()),
         ];
         let rows = [["services:4.53.0", "sha256:0123456789ab", "146.0 MiB"], ["x:1", "-", "0 B"]];
-        table_lines(&columns, &rows, 2, width)
+        table_lines(&columns, &rows, 2..3, width)
     }
 
     #[test]
@@ -110,6 +136,22 @@ mod tests {
     #[test]
     fn an_empty_table_has_headings() {
         let columns = [Column::left("IMAGE", |(): &()| String::new())];
-        assert_eq!(table_lines(&columns, &[], 1, Some(80)), ["IMAGE"]);
+        assert_eq!(table_lines(&columns, &[], 1..1, Some(80)), ["IMAGE"]);
+    }
+
+    #[test]
+    fn every_cell_is_made_once_whatever_the_width_bug() {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let counted = |row: &&str| {
+            MADE.fetch_add(1, Ordering::Relaxed);
+            (*row).to_owned()
+        };
+        let columns = [Column::left("IMAGE", counted), Column::left("DIGEST", counted)];
+        let rows = ["services:4.53.0", "x:1"];
+        for (width, lines) in [(None, 3), (Some(40), 3), (Some(20), 6)] {
+            MADE.store(0, Ordering::Relaxed);
+            assert_eq!(table_lines(&columns, &rows, 1..2, width).len(), lines);
+            assert_eq!(MADE.load(Ordering::Relaxed), 4, "{width:?}");
+        }
     }
 }

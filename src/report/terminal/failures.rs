@@ -31,21 +31,14 @@ const LIST_WIDTH: usize = 80;
 /// Every failure. Below a table of images, an empty line separates the texts.
 pub(super) fn texts(document: &Document, palette: Palette) -> Vec<String> {
     let mut texts = Vec::new();
-    let mut follows_table = false;
     let mut others: Vec<&Failure> = document.failures().iter().collect();
     if let Document::Run(document) = document {
         let images = &document.outcome.images;
         texts = image_texts(&document.outcome, palette);
-        follows_table = !images.is_empty();
         let of_images: Vec<&Failure> = images.iter().filter_map(|image| image.failure.as_ref()).collect();
         others.retain(|failure| !is_said_by_images(failure, &of_images));
     }
     texts.extend(other_texts(others, palette));
-    if follows_table {
-        for text in &mut texts {
-            text.insert(0, '\n');
-        }
-    }
     texts
 }
 
@@ -244,7 +237,7 @@ mod tests {
     use crate::{
         error::{CauseKey, Fault, Side},
         outcome::Command,
-        report::samples,
+        report::{samples, terminal::separated_failures},
     };
 
     #[test]
@@ -299,7 +292,7 @@ mod tests {
     fn failures_follow_the_table_in_full() {
         let failures = vec![Failure::new(Kind::Input, "thoras-mirror.lock: no space left on device")];
         let document = run(vec![samples::copied(), samples::failed()], failures);
-        let texts = texts(&document, Palette::plain());
+        let texts = separated_failures(&document, Palette::plain());
         assert_snapshot!(texts.join("\n").trim_start(), @r#"
         error: source: cannot read the manifest of timescaledb:2.21.3-pg16
           because the registry answered 403 Forbidden: DENIED: no rights
@@ -323,13 +316,13 @@ mod tests {
           images: a:1, b:1, c:1, d:1, e:1
         "#);
         let document = run(["a:1", "b:1"].map(failed).into(), Vec::new());
-        assert_eq!(texts(&document, Palette::plain()), ["\nerror: a:1, b:1: cannot connect"]);
+        assert_eq!(separated_failures(&document, Palette::plain()), ["\nerror: a:1, b:1: cannot connect"]);
     }
 
     #[test]
     fn a_failure_without_a_table_begins_without_an_empty_line() {
         let document = run(Vec::new(), vec![Failure::new(Kind::Usage, "no such chart")]);
-        assert_eq!(texts(&document, Palette::plain()), ["error: no such chart"]);
+        assert_eq!(separated_failures(&document, Palette::plain()), ["error: no such chart"]);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use super::{
     Column,
     fitted::{FittedColumn, Measure, fit},
-    table_lines,
 };
 use crate::{
     enumerate::{Confidence, Image, ImageUse},
@@ -37,10 +36,8 @@ pub(super) fn table(images: &[Image], why: bool, width: Option<usize>) -> String
         let further = image.uses.iter().skip(1).filter(|_| why);
         rows.extend(further.map(|used| Row { image: None, used: Some(used) }));
     }
-    let whole = table_lines(&columns().map(|(column, _)| column), &rows, 1, None);
-    let fits = |width| whole.iter().all(|line| console::measure_text_width(line) <= width);
-    let Some(width) = width.filter(|width| !fits(*width)) else { return whole.join("\n") };
     let columns = columns().into_iter().map(|(column, measure)| FittedColumn { column, measure }).collect();
+    let width = width.unwrap_or(usize::MAX);
     fit(columns, &rows, |_| None, width, Symbols::of_locale().ellipsis).lines.join("\n")
 }
 

@@ -38,14 +38,8 @@ fn image_text(image: &InspectedImage, width: Option<usize>) -> String {
     let digest = Column::left("DIGEST", |platform: &InspectedPlatform| platform.digest.to_string());
     let layers = Column::right("LAYERS", |platform: &InspectedPlatform| platform.layers.to_string());
     let size = Column::right("SIZE", |platform: &InspectedPlatform| units::bytes(platform.total_size));
-    let columns = [name, digest, layers, size];
-    let mut table = table_lines(&columns, &image.platforms, columns.len(), None);
-    if !all_fit(&table, width) {
-        // On the second line of a row, the digest has the most room.
-        let [name, digest, layers, size] = columns;
-        table = table_lines(&[name, layers, size, digest], &image.platforms, 3, width);
-    }
-    lines.extend(table);
+    // On the second line of a row, the digest has the most room.
+    lines.extend(table_lines(&[name, digest, layers, size], &image.platforms, 1..2, width));
     lines.extend(attestation_lines(image, width));
     lines.join("\n")
 }
@@ -79,7 +73,7 @@ fn attestation_lines(image: &InspectedImage, width: Option<usize>) -> Vec<String
         Column::left("ATTESTATION", |row: &AttestationRow| row.digest.clone()),
         Column::left("ABOUT", |row| row.about.clone()),
     ];
-    std::iter::once(String::new()).chain(table_lines(&columns, &rows, 1, width)).collect()
+    std::iter::once(String::new()).chain(table_lines(&columns, &rows, 1..2, width)).collect()
 }
 
 /// A bundle and its images.
@@ -151,17 +145,9 @@ fn bundled_columns(has_attached: bool) -> Vec<FittedColumn<BundledImage>> {
 /// The table of a bundle's images, with one line for each.
 fn bundled_lines(images: &[BundledImage], width: Option<usize>) -> Vec<String> {
     let has_attached = images.iter().any(|image| !image.attached.is_empty());
-    let columns: Vec<_> = bundled_columns(has_attached).into_iter().map(|fitting| fitting.column).collect();
-    let whole = table_lines(&columns, images, columns.len().saturating_sub(2), None);
-    let Some(width) = width.filter(|width| !all_fit(&whole, Some(*width))) else { return whole };
-    let columns = bundled_columns(has_attached);
+    let (columns, width) = (bundled_columns(has_attached), width.unwrap_or(usize::MAX));
     let fitted = fit(columns, images, |_| None, width, Symbols::of_locale().ellipsis);
     fitted.into_lines(None, width, |row| images.get(row).map(name).unwrap_or_default())
-}
-
-/// Whether the terminal is wide enough for these lines.
-fn all_fit(lines: &[String], width: Option<usize>) -> bool {
-    width.is_none_or(|width| lines.iter().all(|line| console::measure_text_width(line) <= width))
 }
 
 fn name(image: &BundledImage) -> String {

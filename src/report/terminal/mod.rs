@@ -58,7 +58,28 @@ pub(super) fn render(document: &Document, presentation: Presentation) -> Result<
 
 /// Every failure, images first, as texts for standard error.
 pub(super) fn failure_texts(document: &Document) -> Vec<String> {
-    failures::texts(document, Palette::of_stderr())
+    separated_failures(document, Palette::of_stderr())
+}
+
+fn separated_failures(document: &Document, palette: Palette) -> Vec<String> {
+    let mut texts = failures::texts(document, palette);
+    if follows_result(document) {
+        for text in &mut texts {
+            text.insert(0, '\n');
+        }
+    }
+    texts
+}
+
+/// Whether a result is shown before the failures, so that an empty line separates them.
+fn follows_result(document: &Document) -> bool {
+    match document {
+        Document::Run(document) => !document.outcome.images.is_empty(),
+        Document::Inspection(document) => !document.found.images.is_empty(),
+        Document::Values(document) => document.found.written.is_none(),
+        Document::Bundle(_) | Document::LockMerge(_) => true,
+        Document::Images(_) | Document::Doctor(_) | Document::Running(_) => false,
+    }
 }
 
 /// One failure as text for standard error.

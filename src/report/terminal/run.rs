@@ -166,6 +166,8 @@ struct Row<'a> {
     below_root: String,
     /// Why it failed, in one line.
     cause: Option<String>,
+    /// The same where it replaces the destination: after that, if there are several.
+    placed_cause: Option<String>,
     /// The level of `verify`; empty otherwise.
     level: &'a str,
 }
@@ -199,6 +201,13 @@ fn present(row: &Row<'_>) -> String {
     units::bytes(row.image.bytes.present)
 }
 
+/// The root that an image is below, if there are several.
+fn one_of_several<'a>(outcome: &'a RunOutcome, image: &str) -> Option<&'a str> {
+    let roots = outcome.destination.as_deref()?;
+    let is_below = |root: &&str| image.strip_prefix(root).is_some_and(|below| below.starts_with('/'));
+    roots.contains(", ").then(|| roots.split(", ").find(is_below))?
+}
+
 /// The rows, those that failed first.
 fn rows<'a>(outcome: &'a RunOutcome) -> Vec<Row<'a>> {
     let names = ShortNames::for_outcomes(&outcome.images);
@@ -208,7 +217,12 @@ fn rows<'a>(outcome: &'a RunOutcome) -> Vec<Row<'a>> {
         let below = outcome.destination.as_ref().and_then(|root| destination.strip_prefix(root.as_str()));
         let below = below.and_then(|below| below.strip_prefix('/')).unwrap_or(destination);
         let (name, below_root) = (names.of(source), escape(below));
-        Row { image, name, below_root, cause: same_cause::in_one_line(image), level }
+        let cause = same_cause::in_one_line(image);
+        let placed_cause = cause.as_ref().map(|cause| match one_of_several(outcome, destination) {
+            Some(root) => format!("{}: {cause}", escape(root)),
+            None => cause.clone(),
+        });
+        Row { image, name, below_root, cause, placed_cause, level }
     };
     let mut rows: Vec<Row<'a>> = outcome.images.iter().map(row).collect();
     // The sort is stable.
@@ -245,7 +259,8 @@ fn image_lines(
             _ => Destinations::Hidden,
         };
         let columns = table.columns(short, has_attached);
-        let mut fitted = fit(columns, &rows, |row: &Row<'_>| row.cause.as_deref(), width, symbols.ellipsis);
+        let mut fitted =
+            fit(columns, &rows, |row: &Row<'_>| row.placed_cause.as_deref(), width, symbols.ellipsis);
         let root = outcome.destination.as_ref().filter(|_| destinations == Destinations::Full);
         let root = root.map(|root| format!("to: {}", escape(root)));
         paint_failures(&mut fitted.lines, &rows, palette);
@@ -269,7 +284,7 @@ fn whole<'a>(columns: Vec<FittedColumn<Row<'a>>>, rows: &[Row<'a>]) -> Vec<Strin
     if rows.iter().any(|row| row.cause.is_some()) {
         columns.push(Column::left("CAUSE", |row: &Row<'a>| row.cause.clone().unwrap_or_default()));
     }
-    table_lines(&columns, rows, columns.len(), None)
+    table_lines(&columns, rows, 0..0, None)
 }
 
 /// The first line is the headings.

@@ -22,7 +22,7 @@ pub(super) fn text(images: &[RunningImage], width: Option<usize>) -> String {
         Column::left("USED BY", |image| used_by(&image.uses)),
     ];
     let rows: Vec<&RunningImage> = images.iter().collect();
-    let mut lines = table_lines(&columns, &rows, HEAD, width);
+    let mut lines = table_lines(&columns, &rows, HEAD..columns.len(), width);
     lines.push(String::new());
     lines.push(summary(images));
     lines.extend(hints(images));

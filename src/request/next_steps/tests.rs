@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::request::Origins;
+use crate::request::{Origins, SettingOrigin};
 use crate::{
     oci::Mapping,
     outcome::{Command, Status},
@@ -83,7 +83,12 @@ fn the_packaged_chart_is_installed_from_the_mirror() {
 
 #[test]
 fn settings_of_the_run_are_repeated_where_a_command_takes_them() {
-    let login = Login { registry: "reg.io".to_owned(), username: "me".to_owned(), password: Password::Stdin };
+    let login = Login {
+        registry: "reg.io".to_owned(),
+        username: "me".to_owned(),
+        password: Password::Stdin,
+        origin: SettingOrigin::Flag,
+    };
     let registries = RegistrySettings {
         authfile: Some("auth.json".into()),
         plain_http: vec!["reg.io".to_owned()],
@@ -110,7 +115,12 @@ fn settings_of_the_run_are_repeated_where_a_command_takes_them() {
 /// Nothing but the flags knows the login, and the chart is behind it.
 #[test]
 fn helm_gets_the_login_of_the_flags_first() {
-    let login = Login { registry: "reg.io".to_owned(), username: "me".to_owned(), password: Password::Stdin };
+    let login = Login {
+        registry: "reg.io".to_owned(),
+        username: "me".to_owned(),
+        password: Password::Stdin,
+        origin: SettingOrigin::Flag,
+    };
     let registries = RegistrySettings {
         ca_cert: vec!["reg.io=ca.pem".to_owned(), "other.io=x.pem".to_owned()],
         ..RegistrySettings::default()

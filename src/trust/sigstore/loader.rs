@@ -55,7 +55,7 @@ impl Loader {
     }
 
     fn key(&mut self, file: &Path, keys: &Keys) -> Result<Authority, Failure> {
-        let public = public_key(&read(file, &self.files, "public key")?, file)?;
+        let public = public_key(&read(file, &self.files, "public key", "--verify-key")?, file)?;
         let log = if keys.ignore_log { None } else { Some(self.root(keys.trusted_root.as_deref())?) };
         Ok(Authority::Key(Key { file: file.display().to_string(), public, log }))
     }
@@ -81,14 +81,15 @@ fn read_root(file: Option<&Path>, files: &TrustFiles) -> Result<SigstoreVerifier
             .with_hint("pass the trusted_root.json that the publisher provides, or write one with cosign trusted-root create")
     };
     let root = match file {
-        Some(file) => TrustedRoot::from_json(&read(file, files, "trusted root")?),
+        Some(file) => TrustedRoot::from_json(&read(file, files, "trusted root", "--trusted-root")?),
         None => SigstoreInstance::PublicGood.embedded_trusted_root(),
     };
     let root = root.map_err(|error| refused(&error))?;
     SigstoreVerifier::new(&root).map_err(|error| refused(&error))
 }
 
-fn read(file: &Path, files: &TrustFiles, what: &str) -> Result<String, Failure> {
+/// Reads a file that a flag or a policy names.
+fn read(file: &Path, files: &TrustFiles, what: &str, flag: &str) -> Result<String, Failure> {
     if let Some(bytes) = files.read(file) {
         return Ok(String::from_utf8_lossy(bytes).into_owned());
     }
@@ -98,9 +99,13 @@ fn read(file: &Path, files: &TrustFiles, what: &str) -> Result<String, Failure> 
             causes: vec![failure.message],
             ..Failure::new(Kind::Input, format!("cannot read the {what} {}", file.display()))
         }
-        .with_hint(
-            "check the path: it is relative to the current directory, or to the policy file that names it",
-        )
+        .with_hint(if bounded_read::is_other_file(error.kind()) {
+            "check that it is the right file".to_owned()
+        } else {
+            format!(
+                "check the path: with {flag} it is relative to the current directory, in a policy to its file"
+            )
+        })
     })
 }
 

@@ -127,17 +127,19 @@ async fn an_unreachable_token_server_is_named() {
 }
 
 #[tokio::test]
-async fn a_redirect_of_a_token_server_names_both_hosts() {
+async fn a_redirect_of_a_token_server_names_both_hosts_and_what_to_do_bug() {
     let (registry, elsewhere) = (token_registry().await, Scripted::start().await);
-    let target = format!("{}/sso/login?state=s1gned", elsewhere.address().url());
+    let login = format!("{}/sso/login", elsewhere.address().url());
+    let target = format!("{}?state=s1gned", login.replace("//", "//user:s3cret@"));
     registry.on("GET", "/token").then(Action::redirect(&target));
     let outcome = run(inspect(&registry), 4).await;
-    let expected = format!(
-        "the token server {}/token answered 307 Temporary Redirect: it redirects to {}/sso/login?state=…",
-        registry.address().url(),
-        elsewhere.address().url()
-    );
+    let url = registry.address().url();
+    let expected =
+        format!("the token server {url}/token redirects to {login}, which is not followed (status 307)\n");
     assert!(outcome.stderr.contains(&expected), "{outcome}");
+    let host = &registry.address().host_port;
+    let hint = format!("hint: check that no proxy or login page answers in place of {host}; if none does, ");
+    assert!(outcome.stderr.contains(&hint), "{outcome}");
     assert!(elsewhere.requests().is_empty(), "a credential follows no redirect");
 }
 

@@ -200,6 +200,25 @@ async fn a_layout_in_a_subfolder_is_named() {
     assert!(piped.run().await.expect_code(3).stderr.contains("but its folder `thoras` is"));
 }
 
+#[tokio::test]
+async fn a_folder_of_skopeo_is_named_in_every_form_bug() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("images");
+    fs::create_dir(&inner).unwrap();
+    fs::write(inner.join("version"), "Directory Transport Version: 1.1\n").unwrap();
+    fs::write(inner.join("manifest.json"), "{}").unwrap();
+    let archive = folder.path().join("images.tar");
+    tar(&archive, &["./version", "./manifest.json", &"0".repeat(64)]);
+    for command in COMMANDS {
+        let text = "a folder of `skopeo copy … dir:`, which is not an OCI image layout";
+        assert_refused(command, &inner, 3, text, "convert it with `skopeo copy --all dir:FOLDER").await;
+        assert_refused(command, &archive, 3, text, "unpack the archive, convert the folder with `skopeo")
+            .await;
+    }
+    let piped = import(Path::new("-"), "127.0.0.1:1/mirror", &[]).stdin(fs::read(&archive).unwrap());
+    assert!(piped.run().await.expect_code(3).stderr.contains("contains a folder of `skopeo copy … dir:`"));
+}
+
 /// 93 lines, one for each missing blob.
 #[tokio::test]
 async fn a_truncated_file_is_one_line() {

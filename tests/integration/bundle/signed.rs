@@ -127,6 +127,7 @@ async fn keys_and_files_that_cannot_work_are_refused_before_any_request() {
     let wrong = export(&source, &output, &["--sign-key", &key("cosign.key")]);
     let wrong = wrong.env("COSIGN_PASSWORD", "s3cret-word").run().await.expect_code(2);
     assert!(wrong.stderr.contains("password is wrong") && !wrong.stderr.contains("s3cret-word"), "{wrong}");
+    assert!(wrong.stderr.contains("hint: correct the password in COSIGN_PASSWORD, or copy"), "{wrong}");
     assert!(source.requests().is_empty());
     assert_eq!(fs::read(&notes).unwrap(), b"precious");
 }

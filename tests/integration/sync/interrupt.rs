@@ -4,6 +4,7 @@ use super::*;
 use crate::support::{
     process::Running,
     scripted::{Action, Gate},
+    strace::Strace,
 };
 
 /// A run that waits for a blob that never arrives.
@@ -89,4 +90,14 @@ async fn the_lock_of_an_earlier_run_survives_an_interrupt() {
     running.interrupt();
     running.outcome().await.expect_code(130);
     assert!(std::fs::read(lock_path(&first)).unwrap() == lock);
+}
+
+#[tokio::test]
+async fn the_ignored_signals_are_read_once_bug() {
+    let strace = Strace::new();
+    let job = Mirror::new(["images", "--images", "-"]).stdin(*b"a.example/x:1\n");
+    job.traced_by(&strace).run().await.expect_success();
+    let calls = strace.trace().await.calls;
+    let status = r#""/proc/self/status""#.to_owned();
+    assert_eq!(calls.iter().filter(|call| call.arguments.contains(&status)).count(), 1);
 }

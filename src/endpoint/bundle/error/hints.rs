@@ -15,8 +15,12 @@ impl BundleError {
                  oci-archive:FILE`, or convert it with `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG` and \
                  pass NEW: it has a single platform, and its digest changes"
             }
-            Self::SkopeoFolder { .. } => {
+            Self::SkopeoFolder { in_archive: false, .. } => {
                 "convert it with `skopeo copy --all dir:FOLDER oci-archive:NEW:NAME:TAG` and pass NEW"
+            }
+            Self::SkopeoFolder { in_archive: true, .. } => {
+                "unpack the archive, convert the folder with `skopeo copy --all dir:FOLDER oci-archive:NEW:NAME:TAG` and \
+                 pass NEW"
             }
             Self::Subfolder { in_archive: false, .. } => "pass that folder",
             Self::Subfolder { in_archive: true, .. } => {

@@ -14,8 +14,9 @@ use base64::{
 use serde_json::{Value, json};
 
 use super::{credential::CredentialError, docker_config::DockerConfig};
+use crate::bounded_read;
 
-/// Far longer than any file of credentials.
+/// Far more bytes than any file of credentials has.
 const MAX_FILE_SIZE: u64 = 4 * 1024 * 1024;
 
 /// Kubernetes writes padding; people sometimes drop it.
@@ -29,7 +30,9 @@ const SECRET_KEYS: [(&str, bool); 2] = [(".dockerconfigjson", true), (".dockercf
 
 /// Reads a file that the user named (`--authfile`, `REGISTRY_AUTH_FILE`). It must exist.
 pub fn read(path: &Path) -> Result<DockerConfig, CredentialError> {
-    parse(&read_text(path)?, &path.display().to_string())
+    let text = bounded_read::read_text(path, MAX_FILE_SIZE);
+    let text = text.map_err(|error| CredentialError::unreadable(path, &error))?;
+    parse(&text, &path.display().to_string())
 }
 
 /// Reads a file that need not exist. An unreadable file is an error.
@@ -42,18 +45,6 @@ pub(crate) fn read_if_present(path: &Path) -> Result<Option<DockerConfig>, Crede
         }
         _ => read(path).map(Some),
     }
-}
-
-fn read_text(path: &Path) -> Result<String, CredentialError> {
-    let failed = |reason: String| CredentialError::File { path: path.to_owned(), reason };
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
-    let mut limited = std::io::Read::take(file, MAX_FILE_SIZE + 1);
-    std::io::Read::read_to_string(&mut limited, &mut text).map_err(|error| failed(error.to_string()))?;
-    if text.len() as u64 > MAX_FILE_SIZE {
-        return Err(failed("it is larger than 4 MiB, so it is not a credentials file".to_owned()));
-    }
-    Ok(text)
 }
 
 /// Parses the content of such a file. `source` names it in errors, which never contain the content.
@@ -233,6 +224,26 @@ mod tests {
         std::fs::write(&absent, "").unwrap();
         assert!(read_if_present(&absent).unwrap().is_some(), "empty is an empty configuration");
         assert!(read_if_present(&absent.join("below")).unwrap().is_none());
+    }
+
+    /// The characters are cut at the limit.
+    #[test]
+    fn a_file_that_is_too_large_or_not_text_is_named_in_the_hint_bug() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        for (content, reason) in [
+            ("é".repeat(3 * 1024 * 1024).into_bytes(), "it is larger than 4 MiB"),
+            (vec![0xff; 10], "it is not UTF-8 text"),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            let error = read(&path).unwrap_err();
+            assert_eq!(error.to_string(), format!("cannot read {}: {reason}", path.display()));
+            let hint = format!(
+                "check that {} is a Docker config.json or a Kubernetes Secret, or pass another file with --authfile",
+                path.display()
+            );
+            assert_eq!(error.hint(), hint);
+        }
     }
 
     proptest! {

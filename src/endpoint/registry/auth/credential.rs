@@ -1,12 +1,18 @@
 //! A credential and its provenance. No type here prints a secret.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::error::{Kind, remember_secret};
+use crate::{
+    bounded_read,
+    error::{Kind, remember_secret},
+};
 
 /// The user name with which registries accept an identity token as a password (from Azure's documentation; other
 /// registries ignore the user).
@@ -138,8 +144,10 @@ pub enum CredentialError {
     File {
         /// The file.
         path: PathBuf,
-        /// The operating system's message.
+        /// The operating system's message, or that the file is too large or not text.
         reason: String,
+        /// The kind of error.
+        kind: io::ErrorKind,
     },
     /// A file cannot be written.
     #[error("cannot write {} in the folder {}: {reason}", .path.display(), .folder.display())]
@@ -199,6 +207,11 @@ pub enum CredentialError {
 }
 
 impl CredentialError {
+    /// A file that cannot be read.
+    pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
+        Self::File { path: path.to_owned(), reason: error.to_string(), kind: error.kind() }
+    }
+
     /// A failure of the user's files or settings, except when a helper ran and failed.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -217,6 +230,12 @@ impl CredentialError {
     #[must_use]
     pub fn hint(&self) -> String {
         let hint = match self {
+            Self::File { path, kind, .. } if bounded_read::is_other_file(*kind) => {
+                return format!(
+                    "check that {} is a Docker config.json or a Kubernetes Secret, or pass another file with --authfile",
+                    path.display()
+                );
+            }
             Self::File { .. } => "check that the file exists and that this user may read it",
             Self::Unwritable { .. } => {
                 "check that this user may write to that folder, or pass another file with --authfile"

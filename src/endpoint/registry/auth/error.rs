@@ -88,6 +88,15 @@ impl fmt::Display for Tries {
     }
 }
 
+/// ` to URL`
+struct To<'a>(Option<&'a str>);
+
+impl fmt::Display for To<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |target| write!(formatter, " to {target}"))
+    }
+}
+
 /// Why a request could not be authorized. Cheap to clone: all requests that wait for one token share its error.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AuthError {
@@ -121,6 +130,18 @@ pub enum AuthError {
         refusal: Box<Refusal>,
         /// The number of attempts and their time.
         tried: (u32, Duration),
+    },
+    /// The token server redirects. A credential follows no redirect.
+    #[error("the token server {url} redirects{}, which is not followed (status {status})", To(.target.as_deref()))]
+    Redirected {
+        /// Its URL without the values of its query.
+        url: String,
+        /// `HOST[:PORT]`
+        host: String,
+        /// The HTTP status.
+        status: u16,
+        /// The URL without its query, if there is one.
+        target: Option<String>,
     },
     /// Something else than the token server answered.
     #[error("{url} answered with a web page, not with a token")]
@@ -189,6 +210,12 @@ impl AuthError {
                 };
                 return reason.remedy_at(host, &Location::new(operation, side, host));
             }
+            Self::Redirected { host, .. } => {
+                return Some(format!(
+                    "check that no proxy or login page answers in place of {host}; if none does, the registry's \
+                     administrator must name a token server that answers without a redirect"
+                ));
+            }
             Self::WebPage { host, .. } => return Some(answers_as_web_page(host)),
             Self::Answer { .. } => {
                 "check that this is the address of a registry; if it is, its administrator must repair the token server"
@@ -219,6 +246,9 @@ impl AuthError {
                 credential: denial.provenance.as_ref().map(ToString::to_string),
             }),
             Self::TokenServer { url, refusal, .. } => Some(refusal.fault(Some(url))),
+            Self::Redirected { url, status, .. } => {
+                Some(Fault::Answered { by: Some(url.clone()), status: *status, code: None })
+            }
             _ => None,
         }
     }

@@ -119,9 +119,7 @@ impl LoginFile {
         let text = match bounded_read::read_text(&self.path, MAX_SETTINGS_SIZE) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-            Err(error) => {
-                return Err(CredentialError::File { path: self.path.clone(), reason: error.to_string() });
-            }
+            Err(error) => return Err(CredentialError::unreadable(&self.path, &error)),
         };
         if text.trim().is_empty() {
             return Ok(Map::new());

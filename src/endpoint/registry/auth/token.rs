@@ -158,7 +158,10 @@ impl TokenRequest<'_> {
                 message,
             })));
         }
-        let message = self.redirected(answer).or(message);
+        if matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+            let (host, status) = (host_and_port(&self.realm), answer.status.as_u16());
+            return Err(AuthError::Redirected { url, host, status, target: self.target(answer) });
+        }
         let refusal = Refusal { message: escape(&message.unwrap_or_default()), ..refusal(answer) };
         let tried = (answer.attempts, answer.elapsed);
         Err(AuthError::TokenServer {
@@ -171,15 +174,12 @@ impl TokenRequest<'_> {
 }
 
 impl TokenRequest<'_> {
-    /// Where a response redirects: the host that answers is not the one that the registry names.
-    fn redirected(&self, answer: &Answer) -> Option<String> {
-        if !answer.status.is_redirection() {
-            return None;
-        }
-        let target = answer.headers.get(LOCATION).and_then(|location| location.to_str().ok());
-        let target = target.and_then(|location| self.realm.join(location).ok());
-        let target = target.map_or_else(String::new, |target| format!(" to {}", redacted(&target)));
-        Some(format!("it redirects{target}, which token requests do not follow"))
+    /// Where a response redirects, without the query.
+    fn target(&self, answer: &Answer) -> Option<String> {
+        let location = answer.headers.get(LOCATION)?.to_str().ok()?;
+        let mut target = self.realm.join(location).ok()?;
+        target.set_query(None);
+        Some(redacted(&target))
     }
 }
 

@@ -354,3 +354,15 @@ fn several_destinations_fit_eighty_columns() {
         assert!(is_heading || console::measure_text_width(line) <= 80, "{line}");
     }
 }
+
+#[test]
+fn a_failure_at_one_of_several_destinations_names_it_also_in_a_narrow_table_bug() {
+    let row = |width| {
+        let shown = shown(two_destinations(Command::Sync), width);
+        shown.lines().find(|line| line.contains("  failed  ")).map(str::to_owned).unwrap()
+    };
+    let narrow = row(Some(80));
+    assert!(narrow.contains(" registry.example.com/thoras: the registry answered"), "{narrow}");
+    let wide = row(None);
+    assert!(!wide.contains("thoras: the registry"), "it has a column for that: {wide}");
+}

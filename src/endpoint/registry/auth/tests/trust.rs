@@ -140,7 +140,7 @@ async fn a_token_servers_redirect_is_not_followed() {
     })
     .await;
     let error = fixture.challenged(&fixture.bearer("")).await.unwrap_err();
-    assert!(matches!(&error, AuthError::TokenServer { refusal, .. } if refusal.status == 307), "{error}");
+    assert!(matches!(&error, AuthError::Redirected { status: 307, .. }), "{error}");
     assert_eq!(fixture.server.seen().len(), 1);
 }
 
