@@ -70,6 +70,11 @@ impl PartSize {
         self.takes = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
     }
 
+    /// What times the answers to requests for parts.
+    pub(super) fn quickest_answer(&self) -> Arc<QuickestAnswer> {
+        Arc::clone(&self.quickest_answer)
+    }
+
     /// The size of the next part, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         let is_near = self.quickest_answer.micros() * NEAR <= self.takes.as_micros();

@@ -58,10 +58,9 @@ pub(super) async fn open(
     let blob = blob.clone();
     let width = Width::default();
     let (current, early, tasks) = (Current::Direct(Box::new(first)), VecDeque::new(), JoinSet::new());
-    let size = PartSize::new(host.tuning().parts.size, offset, Arc::clone(&quickest_answer));
+    let size = PartSize::new(host.tuning().parts.size, offset, quickest_answer);
     let (next, delivered) = (end, offset);
-    let parts =
-        Parts { host, address, blob, current, early, tasks, next, delivered, width, size, quickest_answer };
+    let parts = Parts { host, address, blob, current, early, tasks, next, delivered, width, size };
     let pieces = stream::try_unfold(parts, |mut parts| async {
         let piece = parts.next().await?;
         Ok(piece.map(|bytes| (bytes, parts)))
@@ -86,7 +85,6 @@ struct Parts {
     delivered: u64,
     width: Width,
     size: PartSize,
-    quickest_answer: Arc<QuickestAnswer>,
 }
 
 enum Current {
@@ -164,7 +162,7 @@ impl Parts {
             let end = self.next.saturating_add(self.size.bytes()).min(self.blob.size);
             let span = self.span(permit, end).part();
             let (sender, pieces) = unbounded_channel();
-            let quickest_answer = Arc::clone(&self.quickest_answer);
+            let quickest_answer = self.size.quickest_answer();
             self.tasks.spawn(async move {
                 let mut span = span;
                 // The rest is read again after an error, which then says what is wrong.
