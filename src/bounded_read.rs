@@ -7,9 +7,11 @@ use std::{
 };
 
 /// The largest key, certificate, policy or list of users, in bytes.
-pub(crate) const MAX_SETTINGS_SIZE: u64 = 16 * 1024 * 1024;
+pub(crate) const MAX_SETTINGS_SIZE: u64 = 16 * MIB;
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
 
-/// Reads a file of at most `max_size` bytes, a multiple of 1 MiB; a larger one is an error.
+/// Reads a file of at most `max_size` bytes, a multiple of 1 KiB; a larger one is an error.
 pub(crate) fn read(path: &Path, max_size: u64) -> io::Result<Vec<u8>> {
     read_from(File::open(path)?, max_size)
 }
@@ -24,9 +26,10 @@ pub(crate) fn read_from(reader: impl Read, max_size: u64) -> io::Result<Vec<u8>>
     Ok(bytes)
 }
 
-/// A file has more than `max_size` bytes, a multiple of 1 MiB.
+/// A file has more than `max_size` bytes, a multiple of 1 KiB.
 pub(crate) fn too_large(max_size: u64) -> io::Error {
-    io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {} MiB", max_size / 1024 / 1024))
+    let (size, unit) = if max_size < MIB { (max_size / KIB, "KiB") } else { (max_size / MIB, "MiB") };
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {size} {unit}"))
 }
 
 /// What to do about a file of settings that could not be read.
@@ -46,7 +49,12 @@ pub(crate) fn is_other_file(kind: io::ErrorKind) -> bool {
 
 /// Reads a file of at most `max_size` bytes as text.
 pub(crate) fn read_text(path: &Path, max_size: u64) -> io::Result<String> {
-    let text = String::from_utf8(read(path, max_size)?);
+    read_text_from(File::open(path)?, max_size)
+}
+
+/// The same, for a file that is open, or for standard input.
+pub(crate) fn read_text_from(reader: impl Read, max_size: u64) -> io::Result<String> {
+    let text = String::from_utf8(read_from(reader, max_size)?);
     text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
@@ -68,5 +76,15 @@ mod tests {
         assert_eq!(read(file.path(), 1024 * 1024).unwrap().len(), 1024 * 1024);
         file.as_file().set_len(1024 * 1024 + 1).unwrap();
         assert!(read(file.path(), 1024 * 1024).is_err());
+    }
+
+    #[test]
+    fn what_is_too_large_is_never_cut_bug() {
+        let size = usize::try_from(64 * KIB).unwrap();
+        assert_eq!(read_text_from("x".repeat(size).as_bytes(), 64 * KIB).unwrap().len(), size);
+        let error = read_text_from("x".repeat(size + 1).as_bytes(), 64 * KIB).unwrap_err();
+        assert_eq!(error.to_string(), "it is larger than 64 KiB");
+        let error = read_text_from([0xff].as_slice(), 64 * KIB).unwrap_err();
+        assert_eq!(error.to_string(), "it is not UTF-8 text");
     }
 }

@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeSet,
     env,
-    io::Read,
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
@@ -40,11 +39,13 @@ use crate::{
     event::{EventSink, warn},
     oci::{Repository, mapping::Root, reference::hide_login},
     problem::Side,
+    quota::RunRegistries,
 };
 
 /// A longer value without a slash is a license key rather than a file name. In bytes.
 const MAX_NAME_LENGTH: usize = 128;
-/// The most bytes that are read of a password or key.
+/// A larger secret from standard input is an error. It is never cut: its beginning would be used as if it were the
+/// whole.
 const MAX_SECRET_SIZE: u64 = 64 * 1024;
 
 /// How to connect to both sides, and with which credentials.
@@ -104,6 +105,20 @@ impl Access {
             Some(license) => credentials.with_license(license.clone()),
             None => credentials,
         })
+    }
+
+    /// Checks the settings that are for some registries only, in a run that reads these `sources` and uses the `other`
+    /// registries. Warns of a license that is sent nowhere; fails if a quota counts no request.
+    pub(crate) fn check_registries<'a>(
+        &self,
+        settings: &RegistrySettings,
+        sources: impl Iterator<Item = &'a Repository> + Clone,
+        mut other: RunRegistries<'a>,
+        events: &dyn EventSink,
+    ) -> Result<(), Failure> {
+        self.warn_of_unused_license(sources.clone(), events);
+        other.read.extend(sources.map(Repository::registry));
+        settings.check_quotas(&other)
     }
 
     /// Warns if the license that was passed is for none of these repositories, so that it is sent nowhere.
@@ -310,20 +325,10 @@ fn credential(login: &Login) -> Result<Credential, Failure> {
 
 /// Standard input as text. `flag` asks for it.
 pub(crate) fn read_secret_from_stdin(flag: &str) -> Result<String, Failure> {
-    secret_from(std::io::stdin()).map_err(|problem| {
-        usage(format!("{flag}: cannot read standard input: {problem}"))
+    bounded_read::read_text_from(std::io::stdin(), MAX_SECRET_SIZE).map_err(|error| {
+        usage(format!("{flag}: cannot read standard input: {error}"))
             .with_hint("write only the secret to standard input")
     })
-}
-
-/// A secret that is never cut: its beginning would be used as if it were the whole.
-fn secret_from(input: impl Read) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    input.take(MAX_SECRET_SIZE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > MAX_SECRET_SIZE {
-        return Err(format!("it is larger than {} KiB", MAX_SECRET_SIZE / 1024));
-    }
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
 pub(crate) fn read_file(path: &Path, what: &str) -> Result<Vec<u8>, Failure> {
@@ -344,17 +349,4 @@ fn refuse_content(path: &Path, what: &str) -> Result<(), Failure> {
     }
     Err(usage(format!("{what}: expected a file name (the value is not shown because it may be a secret)"))
         .with_hint("write it to a file and pass the file's name: other users can read the command line"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_from_standard_input_is_never_cut_bug() {
-        let size = usize::try_from(MAX_SECRET_SIZE).unwrap();
-        assert_eq!(secret_from("x".repeat(size).as_bytes()).unwrap().len(), size);
-        assert_eq!(secret_from("x".repeat(size + 1).as_bytes()).unwrap_err(), "it is larger than 64 KiB");
-        assert_eq!(secret_from([0xff].as_slice()).unwrap_err(), "it is not UTF-8 text");
-    }
 }

@@ -37,7 +37,7 @@ use crate::{
     error::{Failure, Kind, exit, exit_code_of},
     event::{EventSink, warn},
     lock::{Base, Lock},
-    oci::{Reference, Repository},
+    oci::Reference,
     outcome::{BundleSummary, Command, ImageOutcome, Mirrored, RunOutcome, Status},
     pipeline::Options,
     quota::RunRegistries,
@@ -61,10 +61,8 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     let waivers = platforms.waivers();
     warn_of_idle_waivers(&waivers, &references, &*events);
     let chart = selection.chart_repository();
-    let repositories = || references.iter().map(Reference::repository).chain(&chart);
-    access.warn_of_unused_license(repositories(), &*events);
-    let read = repositories().map(Repository::registry).collect();
-    registries.check_quotas(&RunRegistries { read, ..RunRegistries::default() })?;
+    let sources = references.iter().map(Reference::repository).chain(&chart);
+    access.check_registries(registries, sources, RunRegistries::default(), &*events)?;
     let record = PendingLock::prepare(lock.as_deref())?;
     if let Some(path) = lock.as_deref().filter(|_| !request.force) {
         refuse_lock_of_mirror(path)?;

@@ -16,6 +16,7 @@ mod stdin;
 
 use std::{
     collections::HashSet,
+    iter,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -53,10 +54,10 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
     let started = Instant::now();
     let Import { from, lock, destinations, registries, copy, .. } = request;
     let written = destinations.roots().map(Root::registry).collect();
-    registries.check_quotas(&RunRegistries { written, has_dry_run: true, ..RunRegistries::default() })?;
+    let run = RunRegistries { written, has_dry_run: true, ..RunRegistries::default() };
     let access = Access::open(registries, Arc::clone(&events))?;
     // A bundle needs no license.
-    access.warn_of_unused_license([], &*events);
+    access.check_registries(registries, iter::empty(), run, &*events)?;
     let record = PendingLock::prepare((!copy.dry_run).then_some(lock.as_path()))?;
     let receipt = request.receipt.as_ref().map(ReceiptFile::prepare).transpose()?;
     let opened = destinations.iter().zip(access.destinations(destinations).await?);

@@ -35,7 +35,7 @@ use crate::{
     event::{EventSink, warn},
     graph::{AttachedManifest, ForeignLayers},
     lock::{Lock, Placement},
-    oci::{ChartIdentity, Mapping, Reference, Repository, mapping::Root},
+    oci::{ChartIdentity, Mapping, Reference, mapping::Root},
     outcome::{Command, ImageOutcome, RunOutcome},
     pipeline::Options,
     quota::RunRegistries,
@@ -118,13 +118,10 @@ impl ImagesToCopy {
             ImagesFrom::Selection(selection) => selection.chart_repository(),
             ImagesFrom::Lock { .. } => None,
         };
-        let repositories = || self.sources.iter().map(Reference::repository).chain(&chart_repository);
-        access.warn_of_unused_license(repositories(), events);
-        request.registries.check_quotas(&RunRegistries {
-            read: repositories().map(Repository::registry).collect(),
-            written: request.destinations.roots().map(Root::registry).collect(),
-            has_dry_run: true,
-        })
+        let sources = self.sources.iter().map(Reference::repository).chain(&chart_repository);
+        let written = request.destinations.roots().map(Root::registry).collect();
+        let run = RunRegistries { written, has_dry_run: true, ..RunRegistries::default() };
+        access.check_registries(&request.registries, sources, run, events)
     }
 
     /// With `--shard`, keeps only the images of this shard. It has one destination.

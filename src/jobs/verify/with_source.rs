@@ -19,7 +19,7 @@ use crate::{
     enumerate::Selection,
     error::Failure,
     event::EventSink,
-    oci::{Digest, Mapping, Reference, Repository, Target, mapping::Root},
+    oci::{Digest, Mapping, Reference, Target, mapping::Root},
     outcome::Repair,
     pipeline::{Expectation, Unknown, mirror::skip_reason},
     problem::Side,
@@ -66,10 +66,10 @@ pub(super) async fn comparison(
     warn_of_idle_waivers(&waivers, &references, events);
     warn_of_unused_prefix(naming, &references, events);
     let chart = selection.chart_repository();
-    let repositories = || references.iter().map(Reference::repository).chain(&chart);
-    access.warn_of_unused_license(repositories(), events);
-    let read = repositories().map(Repository::registry).chain(roots.iter().map(Root::registry)).collect();
-    request.registries.check_quotas(&RunRegistries { read, ..RunRegistries::default() })?;
+    let sources = references.iter().map(Reference::repository).chain(&chart);
+    let mirrors = roots.iter().map(Root::registry).collect();
+    let run = RunRegistries { read: mirrors, ..RunRegistries::default() };
+    access.check_registries(&request.registries, sources, run, events)?;
     // The mirrors have the same images, in the same order.
     let first = named.first().map_or(&[][..], |(_, mappings)| mappings);
     let digests = source_digests(&source, first, &optional, request).await;

@@ -106,6 +106,17 @@ async fn the_password_comes_from_where_the_user_keeps_it() {
     }
 }
 
+#[tokio::test]
+async fn a_secret_from_standard_input_is_never_cut_bug() {
+    let run = |password: String| {
+        let to = ["--to", "reg.example.com/m", "--to-username", USER, "--to-password-stdin"];
+        pull_secret(&to).stdin(password).run()
+    };
+    run("x".repeat(64 * 1024)).await.expect_success();
+    let outcome = run("x".repeat(64 * 1024 + 1)).await.expect_code(2);
+    assert!(outcome.stderr.contains("cannot read standard input: it is larger than 64 KiB"), "{outcome}");
+}
+
 /// A login for a part of the registry.
 #[tokio::test]
 async fn a_key_with_a_path_applies_to_the_mirror_below_it() {
