@@ -90,7 +90,9 @@ pub(super) fn of_transfer(error: &RegistryError) -> Option<Retry> {
     match remedy(error) {
         Remedy::Nothing => None,
         Remedy::SameRequest => {
-            let attempts = if is_throttled_while_serving(error) { THROTTLED_UPLOADS } else { attempts() };
+            // `--retries` may ask for fewer.
+            let has_more = is_throttled_while_serving(error) && attempts() >= ATTEMPTS;
+            let attempts = if has_more { THROTTLED_UPLOADS.max(attempts()) } else { attempts() };
             Some(Retry { attempts, pause: pause(error) })
         }
         Remedy::NewUpload(attempts) => Some(Retry { attempts, pause: Pause::None }),

@@ -18,6 +18,7 @@ use thoras_mirror::{
 use super::{Case, REPOSITORY, Recorder, borrowed, requests};
 use crate::support::{
     images::SampleImage,
+    process::Mirror,
     scripted::{Action, Answer, End},
 };
 
@@ -59,6 +60,17 @@ async fn other_limited_requests_arrive_as_well() {
     let runs = limited.map(|(method, path)| all_thirty_arrive(method, path, Answer::status(429)));
     let sent = futures::future::join_all(runs).await;
     assert!(sent.iter().any(|sent| *sent > 30), "nothing was throttled: {sent:?}");
+}
+
+#[tokio::test]
+async fn without_retries_a_refused_upload_is_not_sent_again_bug() {
+    let case = Case::start().await;
+    case.destination.on("PUT", "/blobs/uploads/").answer(Answer::status(429));
+    let to = format!("{}/mirror", case.destination.address().host_port);
+    let source = case.source.address().image("vendor/app", "1");
+    let sync = Mirror::new(["sync", "--platform", "linux/amd64", "--retries", "0", "--to", &to, &source]);
+    sync.run().await.expect_code(1);
+    assert!(case.destination.count("PUT", "/blobs/uploads/") <= case.image.blobs.len());
 }
 
 #[tokio::test]
