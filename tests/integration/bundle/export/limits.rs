@@ -29,7 +29,7 @@ async fn peak_memory(bytes: usize) -> u64 {
 #[tokio::test]
 async fn memory_does_not_grow_with_the_blob() {
     let (small, large) = (peak_memory(8 * MIB).await, peak_memory(64 * MIB).await);
-    assert!(large < small + 6 * 1024, "{small} KiB with 8 MiB, {large} KiB with 64 MiB");
+    assert!(large < small + 16 * 1024, "{small} KiB with 8 MiB, {large} KiB with 64 MiB");
 }
 
 #[tokio::test]
