@@ -307,7 +307,7 @@ impl EnumerateError {
             }
             Self::NotAChart { .. } | Self::NoChartVersion { .. } => "check --chart and --chart-version",
             Self::HelmMissing { .. } => {
-                "install Helm 3 (https://helm.sh/docs/intro/install/) or name it with --helm FILE; without Helm, \
+                "install Helm (https://helm.sh/docs/intro/install/) or name it with --helm FILE; without Helm, \
                  pass --rendered FILE or --images FILE"
             }
             Self::NotPulled { chart, .. } => {

@@ -210,11 +210,12 @@ async fn versions_are_chosen_as_helm_chooses_them() {
 #[tokio::test]
 async fn helm_itself_chooses_the_same_versions() {
     let registry = registry_with(&["1.2.3", "1.2.9", "1.10.0", "2.0.0-rc.1", "0.3.1"]).await;
-    let chart = oci(&registry);
+    let (chart, plain_http) = (oci(&registry), helm::plain_http().await);
     for range in
         ["*", "~1.2", "^1.2.3", "1.x", ">1.2", "<=1.2", "!=1.10.0", "1.2 - 1.9", "<1 || >1.9", ">1-0", "^0.3"]
     {
-        let expected = helm::run(&["template", &chart, "--version", range]).await;
+        let template = ["template", &chart, "--version", range];
+        let expected = helm::run(&template.into_iter().chain(plain_http).collect::<Vec<_>>()).await;
         let outcome = images(&chart, &["--chart-version", range]).run().await.expect_success();
         assert!(expected.contains(outcome.stdout.trim()), "{range}: {outcome}\n{expected}");
     }

@@ -147,7 +147,6 @@ async fn set_is_read_as_helm_reads_it() {
         "text=999999",
         // What Helm refuses is refused.
         "a",
-        "a.",
         "a.b",
         "a..b=1",
         "a,b=1",

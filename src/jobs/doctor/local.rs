@@ -14,7 +14,7 @@ use crate::{
     lock::LockFile,
 };
 
-const INSTALL: &str = "install Helm 3 (https://helm.sh/docs/intro/install/) or name it with --helm FILE; without Helm, \
+const INSTALL: &str = "install Helm (https://helm.sh/docs/intro/install/) or name it with --helm FILE; without Helm, \
                        pass --rendered FILE or --images FILE";
 
 /// Whether helm is installed, and its version.

@@ -4,9 +4,14 @@ use std::path::PathBuf;
 
 use super::programs;
 
-/// The path of Helm 3, for `THORAS_MIRROR_HELM`.
+/// The path of Helm, for `THORAS_MIRROR_HELM`.
 pub fn program() -> PathBuf {
     programs::find("THORAS_MIRROR_TEST_HELM", "helm")
+}
+
+/// The flag with which `helm template` reads a registry without TLS. Versions that lack it try both.
+pub async fn plain_http() -> Option<&'static str> {
+    run(&["template", "--help"]).await.contains("--plain-http").then_some("--plain-http")
 }
 
 /// What `helm ARGUMENTS…` prints.
