@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::support::{
     registry::LoggedRequest,
-    scripted::{Action, Answer},
+    scripted::{Action, Answer, Gate},
 };
 
 /// The requests to an empty registry: a POST and a PUT for every distinct blob, a POST for every mount, a PUT for every
@@ -116,4 +116,25 @@ async fn a_registry_other_than_distribution_is_not_sent_blobs_that_it_has() {
     assert_eq!(pair.destination.count("PUT", "/blobs/uploads/"), 0);
     assert_eq!(pair.destination.count("HEAD", "/blobs/"), image.blobs.len());
     assert_eq!(pair.tags(), ["mirror/app:1"]);
+}
+
+/// All blobs are asked for at once, and the answer about the first one shows that such answers mean nothing.
+#[tokio::test]
+async fn answers_on_their_way_are_not_taken_for_missing_blobs_bug() {
+    let image = SampleImage::multi_platform("1");
+    let pair = ScriptedPair::with(&[("team/app", &image)]).await;
+    pair.destination.with_store(|store| store.repository("mirror/app").blobs = image.blobs.clone());
+    let opened = Answer::status(202).header("location", "/v2/mirror/app/blobs/uploads/1");
+    let first = image.blobs.keys().next().unwrap().as_str().replace(':', "%3A");
+    let (gate, later) = (Gate::default(), Gate::default());
+    pair.destination.on("POST", "mount=").then(Action::HoldThen(later.clone(), opened.clone()));
+    pair.destination.on("POST", &first).then(Action::HoldThen(gate.clone(), opened));
+    let running = pair.sync(&[]).start();
+    pair.destination.wait_for(image.blobs.len(), "POST", "mount=").await;
+    gate.open();
+    pair.destination.wait_for(1, "DELETE", "/blobs/uploads/").await;
+    later.open();
+    running.outcome().await.expect_success();
+    assert_eq!(pair.destination.count("PUT", "/blobs/uploads/"), 0);
+    assert_eq!(pair.destination.count("HEAD", "/blobs/"), image.blobs.len());
 }

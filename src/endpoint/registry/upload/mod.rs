@@ -224,17 +224,23 @@ impl Push {
         let session =
             Session::opened(&response).map_err(|cause| self.failed(Operation::BeginUpload, cause))?;
         discard(response).await;
-        if asks_itself && capabilities.self_mount() == SelfMount::Unknown {
-            if session.is_of_distribution() {
-                capabilities.expect_self_mount();
-            } else if self.is_there().await? {
-                // It opened a session for a blob that exists.
-                capabilities.set_self_mount(SelfMount::Ignored);
-                session.cancel(self).await;
-                return Ok(PostResult::Present);
-            }
+        if asks_itself && from.is_some() && self.says_nothing(&session) && self.is_there().await? {
+            // It opened a session for a blob that exists.
+            capabilities.set_self_mount(SelfMount::Ignored);
+            session.cancel(self).await;
+            return Ok(PostResult::Present);
         }
         Ok(PostResult::Session(session))
+    }
+
+    /// Whether this answer to a mount from the repository into itself leaves open whether the blob exists. Another blob
+    /// may have shown in the meantime what the registry does.
+    fn says_nothing(&self, session: &Session) -> bool {
+        let capabilities = &self.host.capabilities;
+        if session.is_of_distribution() {
+            capabilities.expect_self_mount();
+        }
+        matches!(capabilities.self_mount(), SelfMount::Unknown | SelfMount::Ignored)
     }
 
     /// Sends the POST, with `mount` and `from` if there is a repository to mount from. If the registry refuses because
