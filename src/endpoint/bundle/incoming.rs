@@ -249,20 +249,8 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         if self.entries > MAX_ENTRIES {
             return Err(BundleError::TooManyEntries { limit: MAX_ENTRIES });
         }
-        let name = names::read(&entry.path)
-            .map_err(|error| BundleError::Name { path: entry.path.clone(), error })?;
         (self.rest, self.padding) = (entry.size, padding(entry.size));
-        if !entry.folder {
-            self.traces.note_file(&entry.path);
-        }
-        if name == Name::Other || entry.folder {
-            return Ok(None);
-        }
-        if name == Name::Marker
-            && let Some(link) = self.traces.take_link()
-        {
-            return Err(link);
-        }
+        let Some(name) = self.traces.note_entry(&entry)? else { return Ok(None) };
         if !self.seen.insert(name.clone()) {
             return Err(BundleError::Duplicate { path: entry.path });
         }
