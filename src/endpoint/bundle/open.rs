@@ -19,7 +19,7 @@ use super::{
     head::Head,
     index,
     layout::Layout,
-    names::{self, Name},
+    names::{self, MAX_MARKER_SIZE, Name},
     other_kinds,
     reader::Bundle,
     scan::Scan,
@@ -29,9 +29,6 @@ use super::{
     volumes::{self, OpenedFiles, VolumeError},
 };
 use crate::oci::{Digest, manifest::MAX_MANIFEST_SIZE};
-
-/// The largest marker that is read, in bytes.
-pub(crate) const MAX_MARKER_SIZE: u64 = 4096;
 
 impl Bundle {
     /// Opens an archive or a folder.

@@ -5,8 +5,7 @@ use std::path::Path;
 use super::{
     error::BundleError,
     header::Entry,
-    names::{self, DOCKER, MARKER, Name},
-    open::MAX_MARKER_SIZE,
+    names::{self, DOCKER, MARKER, MAX_MARKER_SIZE, Name},
     storage::Storage,
 };
 
