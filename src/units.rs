@@ -1,6 +1,9 @@
-//! Quantities as people read them: bytes in binary units, rates, counts and durations.
+//! Quantities as people read them: bytes in binary units, rates, counts, lists and durations.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    fmt::Display,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use bytesize::ByteSize;
 use jiff::Timestamp;
@@ -62,6 +65,17 @@ pub(crate) fn average(bytes: u64, time: Duration) -> Option<u64> {
 #[must_use]
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// `a, b` or, of more than `most`, the first: `a, b and 3 more`.
+#[must_use]
+pub(crate) fn named(names: &[impl Display], most: usize) -> String {
+    let first: Vec<String> = names.iter().take(most).map(ToString::to_string).collect();
+    let first = first.join(", ");
+    match names.len().saturating_sub(most) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }
 
 /// `999`, `2,000`, `1,000,000`.

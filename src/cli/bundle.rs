@@ -88,7 +88,7 @@ pub(crate) struct Export {
     #[arg(help_heading = "The bundle", hide_short_help = true, long, value_name = "ID", requires = "base")]
     pub base_id: Option<Digest>,
 
-    /// Refuse a --base that this public key (PEM) has not signed; the signature is the --base with .sig
+    /// Refuse a --base that this public key (PEM) has not signed; its signature is in the file of that name plus .sig
     #[arg(
         help_heading = "The bundle's signature",
         hide_short_help = true,
@@ -230,7 +230,7 @@ pub(crate) struct Import {
     #[command(flatten)]
     pub signed: SignatureArgs,
 
-    /// Write a receipt: what was imported where, when, and with what result; `bundle export --base` reads it. For a
+    /// Write a receipt: what was imported where, when, and with what result; bundle export --base reads it. For a
     /// single --to
     #[arg(
         help_heading = "How to import",

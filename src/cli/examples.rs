@@ -15,9 +15,12 @@ Examples:
     thoras-mirror sync --to registry.example.com/thoras --dry-run
     thoras-mirror sync --to registry.example.com/thoras --license license.key
   Mirror another chart and its package:
-    thoras-mirror sync --chart grafana --repo https://grafana.github.io/helm-charts --with-chart --to registry.example.com/apps
+    thoras-mirror sync --chart grafana \\
+      --repo https://grafana.github.io/helm-charts --with-chart \\
+      --to registry.example.com/apps
   Mirror a list of images that need only one platform:
-    thoras-mirror sync --images images.txt --platform linux/amd64 --to registry.example.com/apps
+    thoras-mirror sync --images images.txt --platform linux/amd64 \\
+      --to registry.example.com/apps
   Mirror to two registries at once, reading each blob once:
     thoras-mirror sync --to eu.example.com/thoras --to us.example.com/thoras
   Copy the digests in the lock to a second registry:
@@ -50,7 +53,8 @@ Examples:
   Serve a folder on this machine:
     thoras-mirror serve ./registry
   Serve a bundle to every machine on the network:
-    thoras-mirror serve thoras.tar --listen 0.0.0.0:5000 --tls-cert tls.crt --tls-key tls.key
+    thoras-mirror serve thoras.tar --listen 0.0.0.0:5000 \\
+      --tls-cert tls.crt --tls-key tls.key
   Require a login; only one user may push:
     thoras-mirror serve ./registry --htpasswd users --push-user ci";
 
@@ -76,20 +80,26 @@ Examples:
 pub(super) const IMPORT: &str = "\
 Examples:
   Import exactly this bundle, and refuse any other:
-    thoras-mirror bundle import thoras.tar --to registry.internal/thoras --expect sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
-  Import only what this key has signed, and write a signed receipt for the next export:
-    thoras-mirror bundle import thoras.tar --to registry.internal/thoras --bundle-key cosign.pub --receipt receipt.json --sign-key far.key
+    thoras-mirror bundle import thoras.tar \\
+      --to registry.internal/thoras --expect \\
+      sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+  Import only what this key has signed, and sign a receipt for the next export:
+    thoras-mirror bundle import thoras.tar --to registry.internal/thoras \\
+      --bundle-key cosign.pub --receipt receipt.json --sign-key far.key
   Import volumes, in any order:
-    thoras-mirror bundle import thoras.tar.001 thoras.tar.002 --to registry.internal/thoras
+    thoras-mirror bundle import thoras.tar.001 thoras.tar.002 \\
+      --to registry.internal/thoras
   Import an image from docker save that has no full name:
-    thoras-mirror bundle import web.tar --as registry.example.com/team/web:v2 --to registry.internal/apps";
+    thoras-mirror bundle import web.tar \\
+      --as registry.example.com/team/web:v2 --to registry.internal/apps";
 
 pub(super) const BUNDLE_VERIFY: &str = "\
 Examples:
   Read every byte of a bundle:
     thoras-mirror bundle verify thoras.tar
   Check that it is the bundle that was sent:
-    thoras-mirror bundle verify thoras.tar --expect sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    thoras-mirror bundle verify thoras.tar --expect \\
+      sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 pub(super) const BUNDLE_INSPECT: &str = "\
 Examples:
@@ -108,12 +118,13 @@ Examples:
   Two machines share the work, and a third one joins their locks:
     thoras-mirror sync --to registry.example.com/thoras --shard 0/2
     thoras-mirror sync --to registry.example.com/thoras --shard 1/2
-    thoras-mirror lock merge --from registry.example.com/thoras -o thoras-mirror.lock";
+    thoras-mirror lock merge --from registry.example.com/thoras";
 
 pub(super) const LOGIN: &str = "\
 Examples:
   Read the password from a file:
-    thoras-mirror login registry.example.com --username ci --password-stdin < password.txt
+    thoras-mirror login registry.example.com --username ci \\
+      --password-stdin < password.txt
   Ask for the password:
     thoras-mirror login registry.example.com --username me
   Docker Hub:
@@ -126,21 +137,28 @@ Examples:
 
 pub(super) const VALUES: &str = "\
 Examples:
-  The values that make the Thoras chart pull from the mirror, with a pull secret that exists in the cluster:
-    thoras-mirror values --to registry.example.com/thoras --pull-secret thoras-mirror-pull --write mirror.yaml
+  The Thoras chart, with a pull secret that exists in the cluster:
+    thoras-mirror values --to registry.example.com/thoras \\
+      --pull-secret thoras-mirror-pull --write mirror.yaml
   Another chart, with your values, pinned to the digests in the lock:
-    thoras-mirror values --to registry.example.com/apps --chart ./mychart -f values.yaml --pin
+    thoras-mirror values --to registry.example.com/apps \\
+      --chart ./mychart -f values.yaml --pin
   The sizes that the vendor's guide asks for:
-    thoras-mirror values --to registry.example.com/thoras --workloads 300 --storage fixed --storage-class gp3";
+    thoras-mirror values --to registry.example.com/thoras --workloads 300 \\
+      --storage fixed --storage-class gp3";
 
 pub(super) const PULL_SECRET: &str = "\
 Examples:
   With the login that sync would use:
-    thoras-mirror pull-secret --to registry.example.com/thoras | kubectl apply -f -
+    thoras-mirror pull-secret --to registry.example.com/thoras \\
+      | kubectl apply -f -
   With a pull-only login:
-    pass mirror/puller | thoras-mirror pull-secret --to registry.example.com --to-username puller --to-password-stdin --write secret.yaml
+    pass mirror/puller \\
+      | thoras-mirror pull-secret --to registry.example.com \\
+      --to-username puller --to-password-stdin --write secret.yaml
   For the vendor's registry:
-    thoras-mirror pull-secret --vendor --license license.key | kubectl apply -f -";
+    thoras-mirror pull-secret --vendor --license license.key \\
+      | kubectl apply -f -";
 
 pub(super) const RUNNING: &str = "\
 Examples:
@@ -150,19 +168,22 @@ Examples:
     kubectl get pods -n thoras -o json > pods.json
     thoras-mirror sync --to registry.example.com/thoras --add-running pods.json
 
-Exit code 5 means that an image is not from the mirror, or differs from the lock.";
+Exit code 5: an image is not from the mirror, or differs from the lock.";
 
 pub(super) const REDIRECT: &str = "\
 Examples:
   For containerd on every node:
-    thoras-mirror redirect --to registry.example.com/thoras --format containerd --output-dir certs.d
+    thoras-mirror redirect --to registry.example.com/thoras \\
+      --format containerd --output-dir certs.d
   For OpenShift:
-    thoras-mirror redirect --to registry.example.com/thoras --format idms | oc apply -f -
+    thoras-mirror redirect --to registry.example.com/thoras --format idms \\
+      | oc apply -f -
 
 Which names each format can redirect:
-  containerd     --naming full, or any naming that keeps the whole source path: it cannot strip a prefix
-  crio, idms     any naming, unless two tags of one source repository are in different repositories of the mirror
-  kyverno        the same";
+  containerd            --naming full, or any naming that keeps the whole source
+                        path: it cannot strip a prefix
+  crio, idms, kyverno   any, unless two tags of one source repository are in
+                        different repositories of the mirror";
 
 #[cfg(test)]
 mod tests {
@@ -183,7 +204,7 @@ mod tests {
         assert!(all.len() > 15, "{all:#?}");
         for examples in all {
             let mut count = 0;
-            for line in examples.lines().filter(|line| line.starts_with("    ")) {
+            for line in examples.replace(" \\\n", "").lines().filter(|line| line.starts_with("    ")) {
                 let commands = line.split(['|', '<']).filter_map(|command| {
                     Some(shlex::split(command).unwrap())
                         .filter(|words| words.first().is_some_and(|word| word == "thoras-mirror"))

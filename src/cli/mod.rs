@@ -110,8 +110,8 @@ Exit codes:
   3         unreadable input
   4         authentication failed
   5         verify, values or running found a difference
-  6         digest or size mismatch, a damaged bundle, or no acceptable signature
-  129-143   interrupted by a signal: 128 and its number"
+  6         wrong digest or size, damaged bundle, or no acceptable signature
+  129-143   interrupted by a signal: 128 plus its number"
 );
 
 /// Mirror every image of a Helm chart into your own registry, for every platform, and confirm each one.
@@ -270,6 +270,19 @@ mod tests {
             let summary = command.clone().term_width(100).render_help().to_string();
             assert!(summary.lines().count() <= 50, "{name}: {} lines\n{summary}", summary.lines().count());
         }
+    }
+
+    /// A wrapped command would be two when it is pasted.
+    #[test]
+    fn examples_fit_into_eighty_columns() {
+        fn check(command: &clap::Command) {
+            let end = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            for line in end.lines() {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
     }
 
     #[test]

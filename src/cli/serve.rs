@@ -122,7 +122,7 @@ pub(crate) struct ServeAccess {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
-    /// Restrict access to the users in this file (bcrypt only: create it with `htpasswd -B`)
+    /// Restrict access to the users in this file (bcrypt only: create it with htpasswd -B)
     #[arg(long, value_name = "FILE")]
     pub htpasswd: Option<PathBuf>,
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::oci::Reference;
+use crate::{oci::Reference, units};
 
 use super::{ImageUse, Note, NoteKind, image::ImageSet};
 
@@ -64,14 +64,12 @@ pub(super) fn compare(chart: &str, annotated: &[AnnotatedImage], images: &ImageS
         .map(ToString::to_string)
         .collect();
     if let (Some(first), false) = (annotated.first(), unlisted.is_empty()) {
-        let shown = unlisted.get(..MAX_LISTED).unwrap_or(&unlisted).join(", ");
-        let more = unlisted.len().saturating_sub(MAX_LISTED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let shown = units::named(&unlisted, MAX_LISTED);
         let count = match unlisted.len() {
             1 => "1 of the images found is".to_owned(),
             count => format!("{count} of the images found are"),
         };
-        let reason = format!("{count} not listed: {shown}{more}");
+        let reason = format!("{count} not listed: {shown}");
         notes.push(Note::new(NoteKind::Annotation, place(first.key), None, &reason));
     }
     notes

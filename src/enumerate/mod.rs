@@ -294,6 +294,17 @@ async fn collect(
             "the command line".to_owned()
         }
     };
+    add_selected(selection, &annotated, &mut collected).await?;
+    Ok(collected)
+}
+
+/// Adds what the user adds to what was found, and leaves out the notes on it.
+async fn add_selected(
+    selection: &Selection,
+    annotated: &[annotations::AnnotatedImage],
+    collected: &mut Collected,
+) -> Result<(), EnumerateError> {
+    let images = &mut collected.images;
     for written in &selection.add {
         let written = written.trim();
         images.add_extra(written.parse().map_err(EnumerateError::Add)?, written);
@@ -306,18 +317,18 @@ async fn collect(
         collected.notes.extend(running::add_extras(containers, &selection.mirrors, images));
     }
     if selection.annotated {
-        for image in &annotated {
+        for image in annotated {
             images.add_extra(image.reference.clone(), &image.written);
         }
     } else if let Some(chart) = &collected.chart {
-        collected.notes.extend(annotations::compare(&chart.name, &annotated, images));
+        collected.notes.extend(annotations::compare(&chart.name, annotated, images));
     }
     let is_added = |note: &Note| {
         let reference = note.reference.as_deref().and_then(|text| text.parse::<Reference>().ok());
         note.kind == NoteKind::NotTaken && reference.is_some_and(|reference| images.contains(&reference))
     };
     collected.notes.retain(|note| !is_added(note));
-    Ok(collected)
+    Ok(())
 }
 
 /// What relative naming cuts off. Only images whose names do not yield to others decide it, so that a mention or an

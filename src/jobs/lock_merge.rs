@@ -14,6 +14,7 @@ use crate::{
     outcome::MergeOutcome,
     request::{Access, LockMerge},
     shard::{ImageList, SetError, ShardNumber, ShardSet, lock_tag, parse_lock_tag, ranges},
+    units,
 };
 
 /// How many locks are read at once.
@@ -110,15 +111,14 @@ fn not_confirmed(images: &[UnconfirmedImage], count: u32) -> Option<Failure> {
     let mut shards: Vec<u32> = images.iter().map(|image| image.shard).collect();
     shards.sort_unstable();
     shards.dedup();
+    let names: Vec<String> =
+        images.iter().map(|image| format!("{} (shard {})", image.source, image.shard)).collect();
+    let names = units::named(&names, MAX_NAMED);
     let message = match images.len() {
         0 => return None,
-        1 => "an image is not confirmed".to_owned(),
-        several => format!("{several} images are not confirmed"),
+        1 => format!("an image is not confirmed: {names}"),
+        several => format!("{several} images are not confirmed: {names}"),
     };
-    let named =
-        images.iter().take(MAX_NAMED).map(|image| format!("{} (shard {})", image.source, image.shard));
-    let more = images.len().saturating_sub(MAX_NAMED);
-    let causes = named.chain((more > 0).then(|| format!("{more} more"))).collect();
     let again = format!("run these shards of {count} again, then merge again: {}", ranges(&shards));
-    Some(Failure { causes, ..Failure::new(Kind::Image, message) }.with_hint(again))
+    Some(Failure::new(Kind::Image, message).with_hint(again))
 }

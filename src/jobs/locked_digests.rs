@@ -69,7 +69,10 @@ impl KeptLock<'_> {
         };
         let more = differing.len().saturating_sub(MAX_NAMED);
         let mut causes: Vec<String> = differing.into_iter().take(MAX_NAMED).collect();
-        causes.extend((more > 0).then(|| format!("{more} more")));
+        causes.extend((more > 0).then(|| match more {
+            1 => "1 more differs".to_owned(),
+            _ => format!("{more} more differ"),
+        }));
         let roots: Vec<String> = self.roots.iter().map(ToString::to_string).collect();
         let path = self.path;
         let hint = format!(

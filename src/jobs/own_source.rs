@@ -12,6 +12,7 @@ use crate::{
     error::{Failure, Kind, escape},
     oci::{Mapping, Reference, Repository, chart::is_local_chart, mapping::Root},
     request::RegistrySettings,
+    units,
 };
 
 /// How many images an error names.
@@ -49,15 +50,19 @@ pub(super) async fn refuse(
     };
     let message = match refused.as_slice() {
         [_] => format!("{} would be copied onto itself", first.source),
-        several => format!("{} images would be copied onto themselves", several.len()),
+        several => {
+            let sources: Vec<&Reference> = several.iter().map(|mapping| &mapping.source).collect();
+            let count = several.len();
+            format!("{count} images would be copied onto themselves: {}", units::named(&sources, MAX_NAMED))
+        }
     };
-    let mut failure = Failure::new(Kind::Usage, message);
-    if refused.len() > 1 {
-        failure.causes = refused.iter().take(MAX_NAMED).map(|mapping| mapping.source.to_string()).collect();
-        let more = refused.len().saturating_sub(MAX_NAMED);
-        failure.causes.extend((more > 0).then(|| format!("{more} more")));
-    }
-    Err(failure.with_hint(hint(&values, root, &named_by, refused.len() == mappings.len(), &first.source)))
+    Err(Failure::new(Kind::Usage, message).with_hint(hint(
+        &values,
+        root,
+        &named_by,
+        refused.len() == mappings.len(),
+        &first.source,
+    )))
 }
 
 /// Fails if two destinations would share a repository, as `--to HOST/a` and `--to HOST/a/b` may: they would overwrite

@@ -192,8 +192,8 @@ impl Copied<'_> {
         receipt.write(&Receipt::new(bundle, now, &self.first.destination.root, &outcomes, lock))
     }
 
-    /// Writes the lock and completes the outcome.
-    pub(super) fn finish(mut self, record: PendingLock) -> RunOutcome {
+    /// Writes the lock and the receipt. Returns the failures of the whole run.
+    fn write_records(&mut self, record: PendingLock) -> Vec<Failure> {
         // Of the lock that this one replaces, only images that this run could not confirm need anything. It is read
         // again for them: it would fill memory during the whole run. A damaged lock cannot be kept.
         let is_needed = self.extended.is_none() && !self.copied().all(CopiedTo::are_all_confirmed);
@@ -205,6 +205,12 @@ impl Copied<'_> {
         failures.extend(missing_repositories(
             &missing.filter_map(|image| image.missing_repository.clone()).collect(),
         ));
+        failures
+    }
+
+    /// Writes the lock and completes the outcome.
+    pub(super) fn finish(mut self, record: PendingLock) -> RunOutcome {
+        let failures = self.write_records(record);
         let (destinations, roots): (Vec<DestinationOutcome>, Vec<String>) =
             self.copied().map(|copied| (copied.outcome(), copied.destination.root.to_string())).unzip();
         let Self { command, started, first, others, excluded, bundle, chart, check, dry_run, shard, .. } =

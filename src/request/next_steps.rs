@@ -49,12 +49,12 @@ pub(crate) fn next_steps(outcome: &RunOutcome, installation: &Installation<'_>) 
     let mirrored = installation.mirrored_chart(&outcome.images);
     let commands = [
         installation.login(mirrored.as_deref()),
-        Some(installation.values(chart, mirrored.as_deref())),
+        Some(installation.with_note(installation.values(chart, mirrored.as_deref()))),
         installation.new_namespace(chart),
         Some(installation.pull_secret(chart)),
-        Some(installation.install(chart, mirrored.as_deref())),
+        Some(installation.with_note(installation.install(chart, mirrored.as_deref()))),
     ];
-    commands.into_iter().flatten().map(with_note).collect()
+    commands.into_iter().flatten().collect()
 }
 
 impl Installation<'_> {
@@ -178,6 +178,17 @@ impl Installation<'_> {
         words.quoted()
     }
 
+    /// A command that renders the chart, with what only the user can add: secrets and, because no lock records them,
+    /// values.
+    fn with_note(&self, command: String) -> String {
+        match (command.contains(HIDDEN), self.options().is_some()) {
+            (false, true) => command,
+            (true, true) => format!("{command}  # replace each {HIDDEN} with your own value"),
+            (false, false) => format!("{command}  # add your -f and --set"),
+            (true, false) => format!("{command}  # replace {HIDDEN} with the chart; add your -f and --set"),
+        }
+    }
+
     /// Where the chart is installed: the vendor's guide installs Thoras into a namespace of its own.
     fn namespace(&self, chart: &ChartIdentity) -> &str {
         let chosen = self.options().and_then(|options| options.namespace.as_deref());
@@ -192,14 +203,6 @@ fn is_thoras(chart: &ChartIdentity) -> bool {
 /// Whether it is the name of a chart in a repository, not a URL, a folder or a file. A bare name is never a folder.
 fn is_name(location: &str) -> bool {
     !location.contains('/') && !Path::new(location).is_file()
-}
-
-fn with_note(command: String) -> String {
-    if command.contains(HIDDEN) {
-        format!("{command}  # replace each {HIDDEN} with your own value")
-    } else {
-        command
-    }
 }
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ use super::{
     content::Content,
     header::{BLOCK, Block, Entry, Headers, Step, other_than_an_archive, padding},
     index,
-    names::{self, Name},
-    open::{MAX_MARKER_SIZE, largest_lock},
+    names::{self, MAX_MARKER_SIZE, Name},
+    open::largest_lock,
     other_kinds::Traces,
     scan::MAX_ENTRIES,
     signature::{self, IndexSignature},
@@ -249,20 +249,8 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         if self.entries > MAX_ENTRIES {
             return Err(BundleError::TooManyEntries { limit: MAX_ENTRIES });
         }
-        let name = names::read(&entry.path)
-            .map_err(|error| BundleError::Name { path: entry.path.clone(), error })?;
         (self.rest, self.padding) = (entry.size, padding(entry.size));
-        if !entry.folder {
-            self.traces.note_file(&entry.path);
-        }
-        if name == Name::Other || entry.folder {
-            return Ok(None);
-        }
-        if name == Name::Marker
-            && let Some(link) = self.traces.take_link()
-        {
-            return Err(link);
-        }
+        let Some(name) = self.traces.note_entry(&entry)? else { return Ok(None) };
         if !self.seen.insert(name.clone()) {
             return Err(BundleError::Duplicate { path: entry.path });
         }

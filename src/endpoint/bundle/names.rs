@@ -12,6 +12,9 @@ pub(crate) const DOCKER: &str = "manifest.json";
 /// The marker file's content.
 pub(crate) const MARKER_CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
+/// The largest marker that is read, in bytes.
+pub(crate) const MAX_MARKER_SIZE: u64 = 4096;
+
 /// Whether this is the marker's content. There is only one version of the layout; a newer version would be misread.
 pub(crate) fn is_marker(content: &[u8]) -> bool {
     #[derive(Deserialize)]

@@ -19,7 +19,7 @@ use super::{
     head::Head,
     index,
     layout::Layout,
-    names::{self, Name},
+    names::{self, MAX_MARKER_SIZE, Name},
     other_kinds,
     reader::Bundle,
     scan::Scan,
@@ -29,9 +29,6 @@ use super::{
     volumes::{self, OpenedFiles, VolumeError},
 };
 use crate::oci::{Digest, manifest::MAX_MANIFEST_SIZE};
-
-/// The largest marker that is read, in bytes.
-pub(crate) const MAX_MARKER_SIZE: u64 = 4096;
 
 impl Bundle {
     /// Opens an archive or a folder.
@@ -221,21 +218,8 @@ fn unaltered_head(
         Err(error @ BundleError::Unreadable { .. }) => return Err(error),
         Err(_) => return Ok(None),
     };
-    while !head.closure.is_complete() {
-        match scan.next_file() {
-            Ok(Some((Name::Blob(digest), extent))) if extent.size <= MAX_MANIFEST_SIZE as u64 => {
-                let bytes = BlobReader::new(slices.clone(), extent).whole(
-                    "a manifest",
-                    MAX_MANIFEST_SIZE as u64,
-                    path,
-                )?;
-                if head.closure.add(digest, bytes).is_err() {
-                    return Ok(None);
-                }
-            }
-            Err(error @ BundleError::Absent { .. }) => return Err(error),
-            _ => return Ok(None),
-        }
+    if !read_manifests(&mut scan, &mut head, slices, path)? {
+        return Ok(None);
     }
     let position = scan.position();
     drop(scan);
@@ -253,4 +237,27 @@ fn unaltered_head(
         }
         None => Ok(Some((head, layout))),
     }
+}
+
+/// Reads the manifests that follow the index and the lock. Returns false if other files come before the last of them.
+fn read_manifests(
+    scan: &mut Scan<'_>,
+    head: &mut Head,
+    slices: &Slices,
+    path: &Path,
+) -> Result<bool, BundleError> {
+    const LIMIT: u64 = MAX_MANIFEST_SIZE as u64;
+    while !head.closure.is_complete() {
+        match scan.next_file() {
+            Ok(Some((Name::Blob(digest), extent))) if extent.size <= LIMIT => {
+                let bytes = BlobReader::new(slices.clone(), extent).whole("a manifest", LIMIT, path)?;
+                if head.closure.add(digest, bytes).is_err() {
+                    return Ok(false);
+                }
+            }
+            Err(error @ BundleError::Absent { .. }) => return Err(error),
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
 }

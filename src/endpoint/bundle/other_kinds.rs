@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::{
     error::BundleError,
-    names::{self, DOCKER, MARKER},
-    open::MAX_MARKER_SIZE,
+    header::Entry,
+    names::{self, DOCKER, MARKER, MAX_MARKER_SIZE, Name},
     storage::Storage,
 };
 
@@ -37,13 +37,24 @@ impl Traces {
         self.link.get_or_insert(error);
     }
 
-    /// The first link, once the archive turns out to be a layout.
-    pub(crate) fn take_link(&mut self) -> Option<BundleError> {
-        self.link.take()
+    /// Notes an entry. Returns which file of a layout it is; `None` for a folder and for any other file. At the marker, an
+    /// earlier link is an error: the archive is a layout.
+    pub(crate) fn note_entry(&mut self, entry: &Entry) -> Result<Option<Name>, BundleError> {
+        let name = names::read(&entry.path)
+            .map_err(|error| BundleError::Name { path: entry.path.clone(), error })?;
+        if entry.folder {
+            return Ok(None);
+        }
+        self.note_file(&entry.path);
+        match name {
+            Name::Other => Ok(None),
+            Name::Marker => self.link.take().map_or(Ok(Some(name)), Err),
+            _ => Ok(Some(name)),
+        }
     }
 
     /// Notes the path of a file.
-    pub(crate) fn note_file(&mut self, path: &str) {
+    fn note_file(&mut self, path: &str) {
         let path = path.strip_prefix("./").unwrap_or(path);
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         self.is_metadata |= name == "._oci-layout";

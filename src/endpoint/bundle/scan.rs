@@ -8,7 +8,7 @@ use std::{
 use super::{
     error::BundleError,
     header::{BLOCK, Block, Entry, Headers, Step, other_than_an_archive, padding},
-    names::{self, Name},
+    names::Name,
     other_kinds::Traces,
     slices::{Extent, Slices},
 };
@@ -127,21 +127,10 @@ impl<'a> Scan<'a> {
         if self.entries > MAX_ENTRIES {
             return Err(BundleError::TooManyEntries { limit: MAX_ENTRIES });
         }
-        let name = names::read(&entry.path)
-            .map_err(|error| BundleError::Name { path: entry.path.clone(), error })?;
+        let name = self.traces.note_entry(&entry)?;
         let extent = Extent { offset: self.at, size: entry.size };
         self.skip(&entry.path, entry.size)?;
-        if !entry.folder {
-            self.traces.note_file(&entry.path);
-        }
-        if name == Name::Other || entry.folder {
-            return Ok(None);
-        }
-        if name == Name::Marker
-            && let Some(link) = self.traces.take_link()
-        {
-            return Err(link);
-        }
+        let Some(name) = name else { return Ok(None) };
         if self.seen.insert(name.clone(), extent).is_some() {
             return Err(BundleError::Duplicate { path: entry.path });
         }

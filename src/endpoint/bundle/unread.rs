@@ -10,8 +10,7 @@ use super::{
     error::BundleError,
     head::most_lock_values,
     index::{self, IndexDocument},
-    names,
-    open::MAX_MARKER_SIZE,
+    names::{self, MAX_MARKER_SIZE},
     signature::{self, IndexSignature},
     storage::{BlobReader, Storage},
 };

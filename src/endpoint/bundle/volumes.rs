@@ -97,6 +97,14 @@ impl VolumeSet {
         Ok(set)
     }
 
+    /// Whether its volumes have the same bytes, under any names.
+    fn is_cut_like(&self, other: &Self) -> bool {
+        let contents = |set: &Self| -> Vec<(u64, Digest)> {
+            set.volumes.iter().map(|volume| (volume.size, volume.sha256.clone())).collect()
+        };
+        self.bundle == other.bundle && contents(self) == contents(other)
+    }
+
     /// Checks that the volumes are contiguous and that their names are not paths.
     fn check(&self) -> Result<(), String> {
         if self.volumes.is_empty() || self.volumes.len() > MAX_VOLUMES {

@@ -143,13 +143,13 @@ fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dy
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::{net::SocketAddr, sync::Arc, time::Duration};
 
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
     use reqwest::{Certificate, Client, ClientBuilder, Proxy};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::{TcpListener, TcpStream},
+        net::{TcpListener, TcpSocket, TcpStream},
     };
     use tokio_rustls::{
         TlsAcceptor,
@@ -332,7 +332,7 @@ mod tests {
         let error = get(through(asking), url()).await;
         assert!(!is_refused_tunnel(&error));
         assert!(matches!(translate(&error), RegistryError::ProxyRefused(407)), "{error:?}");
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let (closed, _reserved) = closed_port();
         let error = translate(&get(through(closed.to_string()), url()).await);
         assert_eq!(problem_of(&error), ConnectionProblem::Tunnel, "{error}");
     }
@@ -352,10 +352,17 @@ mod tests {
         assert!(hint.contains("DNS") && hint.contains("getent hosts no-such-host.invalid`"), "{hint}");
     }
 
+    /// A port on which nothing listens. No other process can take it while the socket lives.
+    fn closed_port() -> (SocketAddr, TcpSocket) {
+        let reserved = TcpSocket::new_v4().unwrap();
+        reserved.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        (reserved.local_addr().unwrap(), reserved)
+    }
+
     #[tokio::test]
     async fn other_connection_failures_are_classified() {
         let client = || Client::builder().no_proxy();
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let (closed, _reserved) = closed_port();
         let error = translate(&get(client(), format!("http://{closed}/")).await);
         assert_eq!(problem_of(&error), ConnectionProblem::Other, "{error}");
         let error = get(client(), format!("http://{}/", listen_plain("").await)).await;

@@ -11,6 +11,7 @@ use crate::{
     oci::{Mapping, Repository},
     problem::Side,
     request::Access,
+    units,
 };
 
 /// How many missing images are named; the others are only counted.
@@ -106,21 +107,14 @@ fn presence(present: usize, missing: &[&Mapping], lacking: &[&Mapping]) -> Check
         return CheckResult::untested(DoctorCheck::Mirrored, "no image is in the mirror yet");
     }
     let names: Vec<String> = missing.iter().map(|mapping| mapping.destination().clone()).collect();
-    let message = format!("{present} of {all} images are in the mirror; missing: {}", shortened(&names));
+    let message =
+        format!("{present} of {all} images are in the mirror; missing: {}", units::named(&names, MAX_NAMED));
     let hint = if lacking.is_empty() {
         "run sync with the same images and --to"
     } else {
         "run sync with the vendor's registry in the values"
     };
     CheckResult::warning(DoctorCheck::Mirrored, message, hint)
-}
-
-fn shortened(names: &[String]) -> String {
-    let first = names.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(MAX_NAMED) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
 }
 
 async fn is_present(
@@ -183,7 +177,7 @@ async fn pull_secret(access: &Access, mappings: &[Mapping], deadline: &Deadline)
         let message = format!("the login of --authfile reads {all} of {all} repositories of the mirror");
         CheckResult::ok(DoctorCheck::PullSecret, message)
     } else {
-        let message = format!("--authfile has no login for {}", shortened(&without));
+        let message = format!("--authfile has no login for {}", units::named(&without, MAX_NAMED));
         CheckResult::untested(DoctorCheck::PullSecret, message)
     })
 }

@@ -52,7 +52,10 @@ fn cannot_strip(refused: &[&Move], settings: &Settings<'_>) -> Failure {
         .map(|entry| format!("{} is {} in the mirror", entry.source, entry.mirror))
         .collect();
     if refused.len() > MAX_NAMED {
-        names.push(format!("{} more", refused.len() - MAX_NAMED));
+        names.push(match refused.len() - MAX_NAMED {
+            1 => "1 more has another path there".to_owned(),
+            more => format!("{more} more have other paths there"),
+        });
     }
     let message =
         "containerd cannot use this mirror: it appends the whole source path and cannot strip a prefix";

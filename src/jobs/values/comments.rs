@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{Failure, Kind},
-    units::counted,
+    units::{self, counted},
 };
 
 /// How many places are named in a note.
@@ -112,10 +112,8 @@ fn unpinned(outcome: &mut ValuesOutcome) {
     if names.is_empty() {
         return;
     }
-    let more = names.len().saturating_sub(MAX_NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let first = names.iter().take(MAX_NAMED).cloned().collect::<Vec<_>>().join(", ");
-    outcome.note(format!("Not pinned, because no value of the chart can hold the digest: {first}{more}."));
+    let names = units::named(&names, MAX_NAMED);
+    outcome.note(format!("Not pinned, because no value of the chart can hold the digest: {names}."));
 }
 
 /// The user's `--set` assignments that override the values file when the chart is installed.

@@ -100,7 +100,7 @@ pub(super) fn settings(
     if !is_thoras(session) {
         if request.root.is_some() {
             outcome.note(format!(
-                "If the mirror requires a login, set the pull secret that {} has a value for.",
+                "If the mirror requires a login, set the values of {} for pull secrets yourself.",
                 session.identity().name
             ));
         }

@@ -1,7 +1,7 @@
 //! Tables that fit the terminal with one line for each row.
 //!
 //! If the whole table is too wide, [`fit`] takes these measures one after the other, until it fits: values that all rows
-//! share move to a line above the table, digests are shortened to twelve digits, long names lose their middle, and the least
+//! share move to a line above the table, as do the registry and the path of the images, digests are shortened to twelve digits, long names lose their middle, and the least
 //! important columns are left out. A row with a cause shows it instead of its other cells.
 
 use console::{Alignment, measure_text_width, pad_str};
@@ -33,6 +33,8 @@ pub(super) enum Measure {
     Keep,
     /// Its names lose their middle.
     Shorten,
+    /// The registry and the path that all its names share move above the table; then the names lose their middle.
+    LiftPath,
     /// The digest is shortened, then the column is left out.
     Digest,
     /// Its most frequent value moves above the table; other values are exceptions.
@@ -96,6 +98,7 @@ pub(super) fn fit<Row>(
 ) -> FittedTable {
     let mut table = Table::new(columns, rows, cause, width, ellipsis);
     table.lift();
+    table.lift_paths();
     table.cut_digests();
     for narrowest in NAME_WIDTHS {
         table.narrowest = narrowest;
@@ -189,6 +192,21 @@ impl<'a> Table<'a> {
         Some((value.clone(), exceptions.map(|(row, cell)| OtherValue { row, value: cell.clone() }).collect()))
     }
 
+    fn lift_paths(&mut self) {
+        if self.natural_width() <= self.width {
+            return;
+        }
+        for column in self.columns.iter_mut().filter(|column| column.measure == Measure::LiftPath) {
+            let Some(path) = shared_path(&column.cells).map(str::to_owned) else { continue };
+            for cell in &mut column.cells {
+                if let Some(rest) = cell.strip_prefix(&path).and_then(|rest| rest.strip_prefix('/')) {
+                    *cell = rest.to_owned();
+                }
+            }
+            self.fitted.shared.push(format!("{}s from: {path}", column.heading.to_lowercase()));
+        }
+    }
+
     fn cut_digests(&mut self) {
         if self.natural_width() <= self.width {
             return;
@@ -207,7 +225,7 @@ impl<'a> Table<'a> {
         let may = |column: &Shown| match column.measure {
             Measure::Digest => true,
             Measure::Lift | Measure::LiftIfShared => !only_digests,
-            Measure::Keep | Measure::Shorten => false,
+            Measure::Keep | Measure::Shorten | Measure::LiftPath => false,
         };
         let digest = self.columns.iter().position(|column| column.measure == Measure::Digest);
         match digest.or_else(|| self.columns.iter().rposition(may)) {
@@ -220,7 +238,9 @@ impl<'a> Table<'a> {
     }
 
     fn is_shortened(&self, position: usize) -> bool {
-        self.columns.get(position).is_some_and(|column| column.measure == Measure::Shorten)
+        self.columns
+            .get(position)
+            .is_some_and(|column| matches!(column.measure, Measure::Shorten | Measure::LiftPath))
     }
 
     fn natural_width(&self) -> usize {
@@ -302,6 +322,17 @@ impl<'a> Table<'a> {
     }
 }
 
+/// What stands before the last `/` that all names share. Empty cells have no name.
+fn shared_path(names: &[String]) -> Option<&str> {
+    let mut names = names.iter().map(String::as_str).filter(|name| !name.is_empty());
+    let first = names.next()?;
+    let others: Vec<&str> = names.collect();
+    let is_shared = |path: &&str| {
+        others.iter().all(|name| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
+    };
+    first.rmatch_indices('/').filter_map(|(end, _)| first.get(..end)).find(is_shared)
+}
+
 /// A name of at most `width` columns. Its end, with the tag, keeps the most.
 fn without_middle(name: &str, width: usize, ellipsis: &str) -> String {
     let length = name.chars().count();
@@ -316,73 +347,4 @@ fn without_middle(name: &str, width: usize, ellipsis: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Row = (&'static str, &'static str, &'static str, Option<&'static str>);
-
-    fn table(rows: &[Row], width: usize) -> FittedTable {
-        let columns = vec![
-            FittedColumn {
-                column: Column::left("IMAGE", |row: &Row| row.0.to_owned()),
-                measure: Measure::Shorten,
-            },
-            FittedColumn { column: Column::left("STATUS", |row| row.1.to_owned()), measure: Measure::Keep },
-            FittedColumn {
-                column: Column::left("PLATFORMS", |row| row.2.to_owned()),
-                measure: Measure::Lift,
-            },
-        ];
-        fit(columns, rows, |row| row.3, width, "…")
-    }
-
-    #[test]
-    fn a_table_that_fits_stays_whole() {
-        let fitted = table(&[("a:1", "copied", "linux/amd64", None)], 26);
-        assert_eq!(fitted.lines, ["IMAGE  STATUS  PLATFORMS", "a:1    copied  linux/amd64"]);
-        assert!(fitted.shared.is_empty());
-    }
-
-    #[test]
-    fn a_shared_value_moves_above_and_exceptions_are_named() {
-        let rows = [
-            ("a:1", "copied", "linux/amd64", None),
-            ("b:1", "copied", "linux/amd64,linux/arm64", None),
-            ("c:1", "copied", "linux/amd64,linux/arm64", None),
-            ("d:1", "failed", "-", Some("it does not exist")),
-        ];
-        let fitted = table(&rows, 35);
-        assert_eq!(fitted.shared, ["platforms: linux/amd64,linux/arm64"]);
-        assert_eq!(fitted.exceptions, [OtherValue { row: 0, value: "linux/amd64".to_owned() }]);
-        let expected = [
-            "IMAGE  STATUS",
-            "a:1    copied",
-            "b:1    copied",
-            "c:1    copied",
-            "d:1    failed  it does not exist",
-        ];
-        assert_eq!(fitted.lines, expected);
-    }
-
-    #[test]
-    fn names_lose_their_middle_and_keep_their_tag() {
-        assert_eq!(
-            without_middle("registry.example.com/team/services:4.53.0", 20, "…"),
-            "regist…rvices:4.53.0"
-        );
-        assert_eq!(without_middle("short:1", 20, "…"), "short:1");
-    }
-
-    #[test]
-    fn no_line_is_wider_than_the_terminal() {
-        let rows = [
-            ("a-very-long-name/of-an-image/with-a-long-path:1.2.3", "up-to-date", "linux/amd64", None),
-            ("b:1", "failed", "-", Some("a long reason that does not fit into any narrow terminal")),
-        ];
-        for width in 50..120 {
-            let fitted = table(&rows, width);
-            assert!(fitted.lines.iter().all(|line| measure_text_width(line) <= width), "{width}: {fitted:?}");
-            assert_eq!(fitted.lines.len(), 3);
-        }
-    }
-}
+mod tests;

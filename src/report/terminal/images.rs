@@ -38,14 +38,15 @@ pub(super) fn table(images: &[Image], why: bool, width: Option<usize>) -> String
     }
     let columns = columns().into_iter().map(|(column, measure)| FittedColumn { column, measure }).collect();
     let width = width.unwrap_or(usize::MAX);
-    fit(columns, &rows, |_| None, width, Symbols::of_locale().ellipsis).lines.join("\n")
+    let table = fit(columns, &rows, |_| None, width, Symbols::of_locale().ellipsis);
+    table.into_lines(None, width, |_| String::new()).join("\n")
 }
 
 fn columns<'a>() -> [(Column<Row<'a>>, Measure); 4] {
     let image = |row: &Row<'a>| row.image.map(|image| image.reference.to_string()).unwrap_or_default();
     let uses = |row: &Row<'a>| row.image.map(|image| image.uses.len().to_string()).unwrap_or_default();
     [
-        (Column::left("IMAGE", image), Measure::Shorten),
+        (Column::left("IMAGE", image), Measure::LiftPath),
         (Column::left("FOUND IN", |row| row.used.map_or("list", confidence).to_owned()), Measure::Keep),
         (Column::right("USES", uses), Measure::Keep),
         (Column::left("FIRST USE", |row| row.used.map(location).unwrap_or_default()), Measure::Shorten),
@@ -98,7 +99,8 @@ mod tests {
     #[test]
     fn an_image_is_one_line_at_eighty_columns() {
         let text = table(&samples::enumeration().images, false, Some(80));
-        assert_eq!(text.lines().count(), 3, "{text}");
+        // The line above the table names the registry and the path.
+        assert_eq!(text.lines().count(), 4, "{text}");
         assert!(text.lines().all(|line| console::measure_text_width(line) <= 80), "{text}");
     }
 

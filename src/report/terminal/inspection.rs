@@ -128,7 +128,7 @@ fn imported_as(image: &BundledImage) -> String {
 fn bundled_columns(has_attached: bool) -> Vec<FittedColumn<BundledImage>> {
     let platforms = |image: &BundledImage| joined(image.platforms.iter().map(|platform| &platform.platform));
     let mut columns = vec![
-        (Column::left("IMAGE", name), Measure::Shorten),
+        (Column::left("IMAGE", name), Measure::LiftPath),
         (Column::left("IMPORTED AS", imported_as), Measure::Shorten),
         (Column::left("DIGEST", |image: &BundledImage| image.digest.to_string()), Measure::Digest),
         (Column::left("PLATFORMS", platforms), Measure::Lift),

@@ -190,6 +190,12 @@ fn the_location_of_an_unknown_chart_is_left_to_the_user() {
     assert!(unknown[0].contains("--chart '***' --chart-version 4.5.6"), "{unknown:?}");
     assert!(unknown[2].starts_with("helm install web '***' --version 4.5.6"), "{unknown:?}");
     let thoras = steps(&outcome("thoras", Status::Verified), false, None);
+    for command in [&unknown[0], &unknown[2]] {
+        assert!(command.ends_with("  # replace *** with the chart; add your -f and --set"), "{unknown:?}");
+    }
+    for command in [&thoras[0], &thoras[3]] {
+        assert!(command.ends_with("  # add your -f and --set"), "{thoras:?}");
+    }
     assert!(!thoras[0].contains("--chart "), "{thoras:?}");
     let repository = format!("helm install thoras thoras --repo {} --version", vendor::CHART_REPOSITORY);
     assert!(thoras[3].starts_with(&repository), "{thoras:?}");

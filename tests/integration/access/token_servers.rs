@@ -1,9 +1,16 @@
 //! Token servers that are overloaded, unreachable or not token servers at all: they are treated as registries are.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use super::{TOKEN, challenge, inspect, registry, run, token, token_registry};
 use crate::support::{
+    ClosedPort,
     images::SampleImage,
     process::Mirror,
     registry::Registry,
@@ -68,7 +75,8 @@ async fn a_token_server_that_asks_for_a_long_pause_fails_at_once() {
 async fn all_images_state_why_their_token_server_gives_no_token() {
     let (source, mirror) = (token_registry().await, Registry::start().await);
     source.on("GET", "/token").answer(Answer::status(429).header("retry-after", "400"));
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = ClosedPort::new();
+    let closed = &port.host_port;
     let other = Scripted::start().await;
     let challenge = format!("Bearer realm=\"http://{closed}/token\"");
     other.on("", "/v2/").then(Action::Answer(Answer::status(401).header("www-authenticate", &challenge)));
@@ -94,12 +102,14 @@ async fn thirty_repositories_get_their_tokens_from_a_limited_server() {
     let mut sync = Mirror::new(["sync", "--platform", "linux/amd64", "--naming", "full", "--to", to])
         .env("DOCKER_AUTH_CONFIG", super::config(&source.address().host_port).to_string());
     // The limit concerns requests that are served; the answer is the token.
+    let refused = Arc::new(AtomicUsize::new(0));
     source.on("GET", "/token").then(Action::decide({
-        let limit = std::sync::Mutex::new(Vec::new());
+        let (limit, refused) = (std::sync::Mutex::new(Vec::new()), Arc::clone(&refused));
         move |_| {
             let (mut served, now) = (limit.lock().unwrap(), std::time::Instant::now());
             served.retain(|at| now.duration_since(*at) < Duration::from_secs(1));
             if served.len() >= 10 {
+                refused.fetch_add(1, Ordering::Relaxed);
                 return Some(Answer::status(429));
             }
             served.push(now);
@@ -112,13 +122,16 @@ async fn thirty_repositories_get_their_tokens_from_a_limited_server() {
         sync = sync.arg(source.address().image(&repository, "1"));
     }
     let _ = run(sync, 0).await;
-    let asked = source.count("GET", "/token");
-    assert!((31..300).contains(&asked), "{asked} requests for 30 tokens");
+    // On a slow machine, none may be refused. However many are, no token is asked for twice.
+    let refused = refused.load(Ordering::Relaxed);
+    assert_eq!(source.count("GET", "/token") - refused, 30);
+    assert!(refused < 270, "{refused} refusals for 30 tokens");
 }
 
 #[tokio::test]
 async fn an_unreachable_token_server_is_named() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let port = ClosedPort::new();
+    let closed = &port.host_port;
     let registry = registry().await;
     registry.demand(&format!("Bearer realm=\"http://{closed}/token\",service=\"x\""), &[TOKEN]);
     let outcome = run(inspect(&registry), 1).await;

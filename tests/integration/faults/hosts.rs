@@ -1,9 +1,8 @@
 //! Redirects and other hosts: uploads are redirected within a registry, and errors name the host where they happened.
 
-use std::net::TcpListener;
-
 use super::{Case, requests};
 use crate::support::{
+    ClosedPort,
     images::SampleImage,
     scripted::{Action, Answer, Recorded, Scripted},
 };
@@ -96,12 +95,13 @@ async fn a_redirect_that_changes_the_method_of_a_write_is_refused() {
 
 #[tokio::test]
 async fn errors_name_the_host_to_which_a_download_was_redirected() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let port = ClosedPort::new();
+    let closed = &port.host_port;
     let storage = Scripted::start().await;
     storage.on("GET", "").then(Action::error(403, "AccessDenied"));
     let answering = storage.address().host_port.clone();
     for (host, expected) in [
-        (&closed, format!("{closed}, to which the registry redirects: no connection")),
+        (closed, format!("{closed}, to which the registry redirects: no connection")),
         (&answering, format!("{answering}, to which the registry redirects, answered 403 AccessDenied")),
     ] {
         let case = Case::start().await;
@@ -116,7 +116,8 @@ async fn errors_name_the_host_to_which_a_download_was_redirected() {
 
 #[tokio::test]
 async fn errors_name_the_host_of_an_upload_session() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let port = ClosedPort::new();
+    let closed = &port.host_port;
     let case = Case::start().await;
     let location = format!("http://{closed}/upload?sig=5ecret");
     case.destination.on("POST", UPLOADS).then(Action::header("location", &location));

@@ -17,6 +17,7 @@ use thoras_mirror::{
 
 use super::{Case, REPOSITORY, Recorder, borrowed, requests};
 use crate::support::{
+    ClosedPort,
     images::SampleImage,
     process::Mirror,
     scripted::{Action, Answer, End},
@@ -130,7 +131,8 @@ async fn a_manifest_that_trickles_is_read_again() {
 /// Forty requests to a registry that does not listen: the first finds out for all.
 #[tokio::test]
 async fn an_unreachable_registry_costs_its_retries_once() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let port = ClosedPort::new();
+    let closed = port.host_port.clone();
     let recorder = std::sync::Arc::new(Recorder::default());
     // With plain http, the scheme need not be detected, as for registries on other machines.
     let settings =

@@ -8,6 +8,9 @@ use crate::support::{
     vendor::{CHART, Vendor},
 };
 
+/// The end of a command that renders the chart, from a lock or a bundle.
+const OWN_VALUES: &str = "  # add your -f and --set";
+
 /// The commands below `next steps:` on standard output.
 fn printed(outcome: &Outcome) -> Vec<String> {
     let lines = outcome.stdout.lines().skip_while(|line| *line != "next steps:").skip(1);
@@ -37,9 +40,13 @@ async fn every_command_that_fills_or_checks_a_mirror_ends_with_the_installation(
     let (name, version) = CHART;
     let oci = format!("oci://{to}/charts/{name}");
     let expected = [
-        format!("thoras-mirror values --to {to} --chart {oci} --chart-version {version} --write mirror.yaml"),
+        format!(
+            "thoras-mirror values --to {to} --chart {oci} --chart-version {version} --write mirror.yaml{OWN_VALUES}"
+        ),
         format!("thoras-mirror pull-secret --to {to} --namespace default | kubectl apply -f -"),
-        format!("helm install {name} {oci} --version {version} --namespace default --values mirror.yaml"),
+        format!(
+            "helm install {name} {oci} --version {version} --namespace default --values mirror.yaml{OWN_VALUES}"
+        ),
     ];
     let imported =
         Mirror::new(["bundle", "import"]).arg(&bundle).arguments(["--to", &to]).run().await.expect_success();

@@ -134,7 +134,9 @@ async fn shards_with_other_options_are_refused() {
 #[tokio::test]
 async fn a_killed_shard_is_repeated() {
     let fleet = Fleet::with(6).await;
-    let (shard, victim) = (fleet.shard("0/2").start(), fleet.shard("1/2").start());
+    // However fast the machine is, the victim does not end before it is killed.
+    let slow = fleet.shard("1/2").arguments(["--limit-rate-to", "1kB/s"]);
+    let (shard, victim) = (fleet.shard("0/2").start(), slow.start());
     tokio::time::sleep(Duration::from_millis(60)).await;
     victim.kill();
     victim.outcome().await;

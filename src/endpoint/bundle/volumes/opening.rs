@@ -55,9 +55,7 @@ pub(crate) fn open(paths: &[PathBuf]) -> Result<OpenedFiles, BundleError> {
     };
     let mut sets = found.into_iter();
     if let Some((path, set)) = sets.next() {
-        if let Some((other, _)) =
-            sets.find(|(_, other)| other.bundle != set.bundle || other.volumes != set.volumes)
-        {
+        if let Some((other, _)) = sets.find(|(_, other)| !other.is_cut_like(&set)) {
             return Err(VolumeError::Mixed { first: path, second: other }.into());
         }
         let slices = assemble(&set, &path, candidates)?;
@@ -174,6 +172,13 @@ fn indexes_in_same_folders(candidates: &mut [Candidate]) -> Result<Vec<(PathBuf,
             }
         }
     }
+    // An equal set under other names may be there too. Errors name the volumes as they were passed.
+    let is_named = |set: &VolumeSet| {
+        let names =
+            |volume: &Volume| candidates.iter().any(|candidate| candidate.name() == Some(&volume.name));
+        set.volumes.iter().any(names)
+    };
+    found.sort_by_key(|(_, set)| !is_named(set));
     Ok(found)
 }
 

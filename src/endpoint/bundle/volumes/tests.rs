@@ -178,6 +178,26 @@ fn files_that_do_not_belong_together_are_refused_by_name() {
     assert!(matches!(refused(&[second]), VolumeError::Head { .. }));
 }
 
+/// The same export, written again under another name into the same folder.
+#[test]
+fn an_equal_set_under_other_names_is_not_mixed_up() {
+    let sample = sample();
+    let sliced = Sliced::new(&sample, &SIZES);
+    let mut copy = sliced.set.clone();
+    for volume in &mut copy.volumes {
+        let name = volume.name.replace("thoras", "a-copy");
+        fs::copy(sliced.folder.path().join(&volume.name), sliced.folder.path().join(&name)).unwrap();
+        volume.name = name;
+    }
+    fs::write(sliced.folder.path().join("a-copy.tar.volumes.json"), copy.to_bytes()).unwrap();
+    let mut volumes = sliced.volumes();
+    assert!(Bundle::open_all(&volumes).is_ok());
+
+    fs::File::options().write(true).open(volumes.pop().unwrap()).unwrap().set_len(5).unwrap();
+    let missing = missing_from(&Bundle::open_all(&sliced.volumes()).unwrap(), &sample);
+    assert!(missing[0].starts_with("thoras.tar.004 (it has 5 bytes instead of "), "{missing:?}");
+}
+
 #[test]
 fn numbered_files_need_no_index_when_all_are_there() {
     let sample = sample();

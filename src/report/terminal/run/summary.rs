@@ -163,9 +163,9 @@ fn export_summary(outcome: &RunOutcome, totals: &Totals, bundle: &BundleSummary)
     let files = match bundle.files.as_slice() {
         [] => "standard output".to_owned(),
         [file] => one_line(file),
-        [volume, index] => format!("{} with {}", one_line(volume), one_line(index)),
+        [volume, index] => format!("{} and {}", one_line(volume), one_line(index)),
         [first, .., last, index] => {
-            format!("{} to {} with {}", one_line(first), one_line(last), one_line(index))
+            format!("{} through {} and {}", one_line(first), one_line(last), one_line(index))
         }
     };
     let mut parts = vec![format!("{} copied", units::bytes(totals.bytes.copied))];

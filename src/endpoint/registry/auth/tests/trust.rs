@@ -155,8 +155,10 @@ async fn an_oversized_token_response_is_refused() {
 #[tokio::test]
 async fn an_unreachable_token_server_is_named_without_its_query() {
     let fixture = Fixture::with_password(|_| reply(200, TOKEN)).await;
-    // A port that was free a moment ago.
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Nothing listens on it, and no other process can take it.
+    let reserved = tokio::net::TcpSocket::new_v4().unwrap();
+    reserved.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let gone = reserved.local_addr().unwrap();
     let challenge = headers(&format!("Bearer realm=\"http://{gone}/token?key=s3cret\""));
     let error = fixture.challenged(&challenge).await.unwrap_err();
     assert!(matches!(error, AuthError::Unreachable { .. }));
