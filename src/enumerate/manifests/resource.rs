@@ -52,6 +52,26 @@ const BUILT_IN_GROUPS: [&str; 13] = [
     "storage.k8s.io",
 ];
 
+/// The kinds of the core group.
+const CORE_KINDS: [&str; 16] = [
+    "Binding",
+    "ComponentStatus",
+    "Endpoints",
+    "Event",
+    "LimitRange",
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "Pod",
+    "PodTemplate",
+    "ReplicationController",
+    "ResourceQuota",
+    "Secret",
+    "Service",
+    "ServiceAccount",
+];
+
 /// The resources in a document: itself, or the items of a list. Secrets and custom resource definitions
 /// are left out: the first must not be read, and the schemas of the second describe images, not name them.
 pub(super) fn unfold<'v>(document: &'v Value, template: Option<&'v str>) -> Vec<Resource<'v>> {
@@ -118,9 +138,10 @@ pub(super) fn is_closed_object(object: &Map<String, Value>) -> bool {
     })
 }
 
-/// The group of an `apiVersion`; empty for the core group.
+/// The group of an `apiVersion`; empty for the core group. Some resources name a group and no version.
 pub(super) fn group(api_version: &str) -> &str {
-    api_version.rsplit_once('/').map_or("", |(group, _)| group)
+    let is_version = !api_version.contains('.');
+    api_version.rsplit_once('/').map_or(if is_version { "" } else { api_version }, |(group, _)| group)
 }
 
 /// Whether all of a resource's hooks are tests.
@@ -135,7 +156,8 @@ fn is_test_hook(metadata: Option<&Map<String, Value>>) -> bool {
 fn classify(kind: &str, group: Option<&str>) -> Category {
     match group {
         Some("") | None if kind == "ConfigMap" => Category::Settings,
-        Some("") => Category::BuiltIn,
+        // `v1` is also what OpenShift used for its own kinds, and what the settings of some programs say.
+        Some("") if CORE_KINDS.contains(&kind) => Category::BuiltIn,
         Some(group) if BUILT_IN_GROUPS.contains(&group) => Category::BuiltIn,
         _ => Category::Custom,
     }
@@ -204,6 +226,8 @@ mod tests {
         assert_eq!(category("v1", "Pod"), Some(Category::BuiltIn));
         assert_eq!(category("apps/v1", "Deployment"), Some(Category::BuiltIn));
         assert_eq!(category("v1", "ConfigMap"), Some(Category::Settings));
+        assert_eq!(category("v1", "DeploymentConfig"), Some(Category::Custom));
+        assert_eq!(category("testmachinery.example.com", "TestDefinition"), Some(Category::Custom));
         assert_eq!(category("argoproj.io/v1alpha1", "Workflow"), Some(Category::Custom));
         assert_eq!(category("v1", "Secret"), None);
         assert_eq!(category("v1", "Node"), None);
