@@ -53,7 +53,7 @@ pub(super) fn meaning(key: &str) -> KeyMeaning {
     };
     let (before, after) = (words.get(..at).unwrap_or_default(), words.get(at + 1..).unwrap_or_default());
     if before.last() == Some(&"related") {
-        return KeyMeaning::Image;
+        return if after.last() == Some(&"name") { KeyMeaning::ImageOrPart } else { KeyMeaning::Image };
     }
     if before.last().is_some_and(|word| PICTURES.contains(word)) {
         return KeyMeaning::AboutImage;
@@ -62,7 +62,7 @@ pub(super) fn meaning(key: &str) -> KeyMeaning {
         [] if before.contains(&"base") || words.get(at).is_some_and(|word| word.starts_with("base")) => {
             KeyMeaning::ImageOrPart
         }
-        [] | ["ref" | "reference"] => KeyMeaning::Image,
+        [] | ["ref" | "reference" | "pullspec"] | ["pull", "spec"] => KeyMeaning::Image,
         [last] if last.trim_start_matches('v').bytes().all(|byte| byte.is_ascii_digit()) => KeyMeaning::Image,
         [.., last] if part(last).is_some() && after.len() == 1 => {
             part(last).map_or(KeyMeaning::Other, KeyMeaning::Part)
@@ -94,6 +94,11 @@ pub(super) fn is_images_key(key: &str) -> bool {
     before
         .last()
         .is_some_and(|word| word.ends_with("images") || before.len() < words.len() && is_image_word(word))
+}
+
+/// Whether a key says that its value is what a build makes: `output`, `destinationImage`.
+pub(super) fn is_output_key(key: &str) -> bool {
+    words(key).iter().any(|word| matches!(word.as_str(), "output" | "destination" | "push"))
 }
 
 /// Whether a key says that its value is an address or a link: `MINIO_ENDPOINT`, `bootstrap.servers`.
@@ -193,11 +198,19 @@ mod tests {
             "dockerimage",
             "image_1",
             "HTTPImage",
+            "workImagePullSpec",
+            "RELATED_IMAGE_NAMESPACE_LISTER",
         ] {
             assert_eq!(meaning(key), KeyMeaning::Image, "{key}");
         }
-        for key in ["imageName", "baseImage", "--thanos-default-base-image", "IMAGE_WORKER", "image-renderer"]
-        {
+        for key in [
+            "imageName",
+            "RELATED_IMAGE_DB_NAME",
+            "baseImage",
+            "--thanos-default-base-image",
+            "IMAGE_WORKER",
+            "image-renderer",
+        ] {
             assert_eq!(meaning(key), KeyMeaning::ImageOrPart, "{key}");
         }
     }

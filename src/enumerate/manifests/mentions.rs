@@ -144,11 +144,16 @@ impl Walker<'_> {
         let reference = mention.reference.clone();
         let evidence = self.evidence(mention, outer);
         if evidence == HostEvidence::NotRegistry {
+            if key.meaning.is_image() && mention.is_whole && mention.has_registry {
+                self.note_not_registry(written);
+            }
             return;
         }
         if !mention.has_version() {
             if mention.is_whole {
                 self.without_version(mention, key);
+            } else if mention.is_pulled && hosts::is_on_image_registry(written) {
+                self.note_not_taken(written, "it has no tag", true);
             }
             return;
         }
@@ -310,6 +315,15 @@ impl Walker<'_> {
         }
     }
 
+    /// Notes a value that is not a reference.
+    pub(super) fn note_unreadable(&mut self, written: &str) {
+        if let Err(error) = written.parse::<Reference>() {
+            let found_at = self.found_at(self.named());
+            let shown = crate::oci::reference::hide_login(written);
+            self.note(Note::not_taken(found_at, &shown, &error.to_string()).with_remedy(None));
+        }
+    }
+
     /// A reference that a placeholder completes.
     fn unfinished(&mut self, written: &str) {
         let last = written.rsplit('/').next().unwrap_or(written);
@@ -331,6 +345,11 @@ impl Walker<'_> {
             let found_at = self.found_at(self.named());
             self.note(Note::not_taken(found_at, written, reason).with_remedy(None));
         }
+    }
+
+    /// Notes an image whose host cannot be a registry: `image: github.com/acme/web:1`.
+    pub(super) fn note_not_registry(&mut self, written: &str) {
+        self.note_not_taken(written, "its host is not a registry", false);
     }
 
     fn note_not_taken(&mut self, written: &str, reason: &str, lacks_tag: bool) {
