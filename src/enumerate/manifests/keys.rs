@@ -36,6 +36,8 @@ pub(super) enum Part {
     Image,
     /// A host, perhaps with a path.
     Registry,
+    /// The path between the host and the name.
+    Organization,
     /// The path, perhaps with the host.
     Repository,
     Tag,
@@ -67,6 +69,7 @@ pub(super) fn meaning(key: &str) -> KeyMeaning {
         [.., last] if part(last).is_some() && after.len() == 1 => {
             part(last).map_or(KeyMeaning::Other, KeyMeaning::Part)
         }
+        [last] if is_organization(last) => KeyMeaning::Part(Part::Organization),
         _ if after.iter().any(|word| ATTRIBUTES.contains(word)) => KeyMeaning::AboutImage,
         [.., last] if part(last).is_some() => part(last).map_or(KeyMeaning::Other, KeyMeaning::Part),
         _ => KeyMeaning::ImageOrPart,
@@ -112,7 +115,11 @@ pub(super) fn is_address_key(key: &str) -> bool {
 /// `sidecar.tag`; nothing for `image` and `tag`.
 pub(super) fn stem(key: &str) -> Vec<String> {
     let mut words = words(key);
-    if words.last().is_some_and(|word| part(word).is_some() || word == "name") {
+    let says_image = words.iter().any(|word| is_image_word(word));
+    if words
+        .last()
+        .is_some_and(|word| part(word).is_some() || word == "name" || says_image && is_organization(word))
+    {
         words.pop();
     }
     words.retain(|word| !matches!(word.as_str(), "image" | "images" | "img"));
@@ -136,6 +143,11 @@ pub(super) fn without_extension(key: &str) -> &str {
 
 fn is_image_word(word: &str) -> bool {
     word.ends_with("image") || word.ends_with("images") || matches!(word, "img" | "imgs")
+}
+
+/// Whether a word behind `image` is the path between a registry and a name.
+fn is_organization(word: &str) -> bool {
+    matches!(word, "namespace" | "org" | "organization")
 }
 
 fn part(word: &str) -> Option<Part> {

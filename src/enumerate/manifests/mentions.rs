@@ -253,7 +253,11 @@ impl Walker<'_> {
             _ => return,
         }
         if let Some(reason) = not_images::placeholder(written) {
-            return self.note_placeholder(written, reason);
+            // In code, a placeholder is a type: `image: string`.
+            if mention.key.is_none() || written.contains('/') {
+                self.note_placeholder(written, reason);
+            }
+            return;
         }
         match &self.scope.implied_tag {
             ImpliedTag::Known(tag) if is_field => {

@@ -87,6 +87,12 @@ fn unfold_into<'v>(
     depth: usize,
     resources: &mut Vec<Resource<'v>>,
 ) {
+    // A JSON array of resources, as scripts make it.
+    if let Value::Array(items) = value
+        && depth < MAX_LIST_DEPTH
+    {
+        items.iter().for_each(|item| unfold_into(item, template, kind_of_items, depth + 1, resources));
+    }
     let Value::Object(fields) = value else { return };
     let text = |key: &str| fields.get(key).and_then(Value::as_str);
     let kind = text("kind").unwrap_or(kind_of_items);
@@ -200,6 +206,10 @@ mod tests {
             {"apiVersion": "x.io/v1", "kind": "Thing", "metadata": {"generateName": "t-"}},
             "text", null,
         ]});
+        assert_eq!(
+            seen(&json!([{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}, [], "text"])).len(),
+            1
+        );
         assert_eq!(
             seen(&list),
             [("Pod".into(), "p".into(), Category::Custom), ("Thing".into(), "t-".into(), Category::Custom)]
