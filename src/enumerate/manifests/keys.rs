@@ -5,7 +5,7 @@
 
 mod words;
 
-use self::words::{ADDRESSES, ATTRIBUTES, COLLECTIONS, EXTENSIONS, PICTURES};
+use self::words::{ADDRESSES, ATTRIBUTES, COLLECTIONS, EXTENSIONS, OPTIONAL, PICTURES};
 
 /// What the value of a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,9 +99,10 @@ pub(super) fn is_images_key(key: &str) -> bool {
         .is_some_and(|word| word.ends_with("images") || before.len() < words.len() && is_image_word(word))
 }
 
-/// Whether a key says that its value is what a build makes: `output`, `destinationImage`.
-pub(super) fn is_output_key(key: &str) -> bool {
-    words(key).iter().any(|word| matches!(word.as_str(), "output" | "destination" | "push"))
+/// Whether a key says that an image is what a build makes (`output`, `destinationImage`), or what a policy describes:
+/// `exemptImages`, `verifyImages`, and Kyverno's condition `(image)`.
+pub(super) fn is_optional_key(key: &str) -> bool {
+    key.starts_with('(') || words(key).iter().any(|word| OPTIONAL.contains(&word.as_str()))
 }
 
 /// Whether a key says that its value is an address or a link: `MINIO_ENDPOINT`, `bootstrap.servers`.

@@ -60,7 +60,7 @@ impl Walker<'_> {
             if !taken.contains(&at) {
                 self.inside_index(*index, |walker| {
                     walker.inside("value", |walker| {
-                        walker.scope.is_output |= keys::is_output_key(name);
+                        walker.scope.is_optional |= keys::is_optional_key(name);
                         walker.text(value, Position::Field(name))
                     })
                 })?;

@@ -80,6 +80,7 @@ fn only_a_field_is_certain_in_a_custom_resource_bug() {
         ),
         // A build pushes it before anything pulls it.
         ("{output: {image: 'acme/web:1'}}", "docker.io/acme/web:1 | Named | spec.output.image"),
+        ("{exemptImages: ['acme/web:1']}", "docker.io/acme/web:1 | Named | spec.exemptImages[0]"),
         ("{expr: 'up{image=\"quay.io/acme/web:1\"}'}", "quay.io/acme/web:1 | Named | spec.expr"),
     ] {
         assert_eq!(uses(&thing(spec)), [expected], "{spec}");

@@ -36,7 +36,7 @@ pub(super) fn walk(resource: &Resource<'_>, findings: &mut Findings) -> Result<(
         embedding: 0,
         variables: Rc::default(),
         is_disabled: false,
-        is_output: false,
+        is_optional: not_images::is_policy(charts::group(resource), resource.kind),
         installs_chart: false,
         hub: None,
         registry: None,
@@ -108,8 +108,8 @@ pub(super) struct WalkContext {
     pub(super) variables: Rc<BTreeMap<String, String>>,
     /// Whether the component that is being walked is disabled.
     pub(super) is_disabled: bool,
-    /// Whether what is being walked is the result of a build, which is pushed before anything pulls it.
-    pub(super) is_output: bool,
+    /// Whether an image here may not exist, or not be needed: a build pushes it, or a policy describes it.
+    pub(super) is_optional: bool,
     /// Whether the resource installs a chart that is not rendered.
     pub(super) installs_chart: bool,
     /// `hub` and `tag` of an object around this one: they complete every `image` in it that is a single word.
@@ -265,7 +265,7 @@ impl Walker<'_> {
 
     /// Walks one field of an object that is at `position`.
     fn field(&mut self, key: &str, value: &Value, position: Position<'_>) -> Result<(), EnumerateError> {
-        self.scope.is_output |= keys::is_output_key(key);
+        self.scope.is_optional |= keys::is_optional_key(key);
         match (key, value) {
             ("metadata", Value::Object(metadata)) => match metadata.get("annotations") {
                 Some(Value::Object(annotations)) => {
@@ -338,7 +338,7 @@ impl Walker<'_> {
     /// The confidence in an image whose key calls it one, here.
     pub(super) fn named(&self) -> Confidence {
         let is_field =
-            self.scope.category == Category::Custom && !self.scope.is_settings && !self.scope.is_output;
+            self.scope.category == Category::Custom && !self.scope.is_settings && !self.scope.is_optional;
         if is_field { Confidence::CustomResource } else { Confidence::Named }
     }
 
