@@ -5,7 +5,7 @@
 
 mod words;
 
-use self::words::{ADDRESSES, ATTRIBUTES, COLLECTIONS, EXTENSIONS, OPTIONAL, PICTURES};
+use self::words::{ADDRESSES, ATTRIBUTES, COLLECTIONS, COMPOUNDS, EXTENSIONS, OPTIONAL, PICTURES};
 
 /// What the value of a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub(super) fn meaning(key: &str) -> KeyMeaning {
         [] if before.contains(&"base") || words.get(at).is_some_and(|word| word.starts_with("base")) => {
             KeyMeaning::ImageOrPart
         }
-        [] | ["ref" | "reference" | "pullspec"] | ["pull", "spec"] => KeyMeaning::Image,
+        [] | ["ref" | "reference" | "pullspec"] | ["pull", "spec"] | ["with", _] => KeyMeaning::Image,
         [last] if last.trim_start_matches('v').bytes().all(|byte| byte.is_ascii_digit()) => KeyMeaning::Image,
         [.., last] if part(last).is_some() && after.len() == 1 => {
             part(last).map_or(KeyMeaning::Other, KeyMeaning::Part)
@@ -155,7 +155,7 @@ fn part(word: &str) -> Option<Part> {
     Some(match word {
         "registry" | "hub" => Part::Registry,
         "repository" | "repo" => Part::Repository,
-        "tag" | "imagetag" => Part::Tag,
+        "tag" => Part::Tag,
         "version" => Part::Version,
         "digest" | "sha" | "sha256" => Part::Digest,
         _ => return None,
@@ -185,7 +185,17 @@ fn words(key: &str) -> Vec<String> {
         }
     }
     words.retain(|word| !word.is_empty());
-    words
+    words.into_iter().flat_map(split_compound).collect()
+}
+
+/// `imagename` and `dockerimagetag`, which no capital letter divides.
+fn split_compound(word: String) -> Vec<String> {
+    let ending = word.rfind("image").and_then(|at| word.get(at + "image".len()..)).unwrap_or_default();
+    if COMPOUNDS.contains(&ending) {
+        let beginning = word.strip_suffix(ending).unwrap_or_default().to_owned();
+        return vec![beginning, ending.to_owned()];
+    }
+    vec![word]
 }
 
 #[cfg(test)]
@@ -212,12 +222,16 @@ mod tests {
             "image_1",
             "HTTPImage",
             "workImagePullSpec",
+            "imageWithTag",
+            "imageref",
             "RELATED_IMAGE_NAMESPACE_LISTER",
         ] {
             assert_eq!(meaning(key), KeyMeaning::Image, "{key}");
         }
         for key in [
             "imageName",
+            "imagename",
+            "dockerimageurl",
             "RELATED_IMAGE_DB_NAME",
             "baseImage",
             "--thanos-default-base-image",
@@ -232,6 +246,7 @@ mod tests {
     fn parts_and_attributes_are_distinguished_from_images() {
         for (key, expected) in [
             ("IMAGE_TAG", Part::Tag),
+            ("imagerepository", Part::Repository),
             ("x.repository", Part::Repository),
             ("imageRepository", Part::Repository),
             ("hub", Part::Registry),

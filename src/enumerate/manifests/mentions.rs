@@ -202,7 +202,7 @@ impl Walker<'_> {
 
     /// Whether a reference without a registry is probably an image, so that a note says that it is not mirrored.
     fn is_short_image(&self, mention: &Mention, is_text: bool, key: &KeyOf<'_>) -> bool {
-        let is_other = key.meaning == KeyMeaning::Other
+        let is_other = matches!(key.meaning, KeyMeaning::Other | KeyMeaning::Part(_))
             || key.meaning == KeyMeaning::AboutImage && !keys::is_picture(key.key);
         let name = mention.written.split([':', '@']).next().unwrap_or_default();
         // `[[runners.kubernetes.services]]` of GitLab: `name = "postgres:15"`

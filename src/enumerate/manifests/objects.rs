@@ -155,7 +155,7 @@ fn digest(field: &impl Fn(&str) -> Option<String>) -> Option<String> {
             .or_else(|| field("sha256"))
             .map(|hex| format!("sha256:{}", hex.trim_start_matches("sha256:")))
     };
-    field("digest").or_else(sha)
+    field("digest").or_else(|| field("imageDigest")).or_else(sha)
 }
 
 /// Text or a whole number (`tag: 8`). A fraction has lost its spelling (`1.10` reads as 1.1), and the API server would
@@ -241,6 +241,7 @@ mod tests {
             ),
             (json!({"imageRepository": "a/b", "imageTag": "1"}), false, "a/b:1"),
             (json!({"imageRegistry": "q.io", "image": "a/b", "tag": "1"}), false, "q.io/a/b:1"),
+            (json!({"image": "a/b", "imageTag": "1", "imageDigest": "sha256:00"}), false, "a/b:1@sha256:00"),
             (json!({"dockerRegistry": "q.io", "repository": "a/b", "tag": "1"}), false, "q.io/a/b:1"),
             (json!({"containerRegistry": "q.io", "imageName": "a/b", "imageTag": "1"}), false, "q.io/a/b:1"),
             (json!({"registry": "q.io", "namespace": "a", "name": "b", "tag": "1"}), true, "q.io/a/b:1"),

@@ -64,7 +64,7 @@ fn inputs_of_every_kind_give_exactly_their_images() {
         assert_eq!(found, expected, "{name}: {notes:?}");
         count += 1;
     }
-    assert_eq!(count, 227);
+    assert_eq!(count, 228);
 }
 
 #[test]
