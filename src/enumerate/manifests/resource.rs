@@ -91,7 +91,9 @@ fn unfold_into<'v>(
     if let Value::Array(items) = value
         && depth < MAX_LIST_DEPTH
     {
-        items.iter().for_each(|item| unfold_into(item, template, kind_of_items, depth + 1, resources));
+        for item in items {
+            unfold_into(item, template, kind_of_items, depth + 1, resources);
+        }
     }
     let Value::Object(fields) = value else { return };
     let text = |key: &str| fields.get(key).and_then(Value::as_str);
