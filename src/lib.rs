@@ -133,7 +133,7 @@
 //! | refuse a flag that has no effect together with another | `request/ineffective.rs` |
 //! | say which environment variable decided a setting | `request/origins.rs` |
 //! | repeat a flag in the printed repair command | `request/repair_command.rs`; it does not compile until a new setting is handled |
-//! | find images in one more field or resource | `enumerate/manifests/`: `objects.rs` knows the shapes, `keys.rs` what a key means |
+//! | find images in one more field or resource | `enumerate/manifests/`: `objects.rs` knows the shapes, `keys.rs` what a key means, `installers.rs` what installs charts and operators |
 //! | report something that is not mirrored | a `Note`, from the file that sees it; `enumerate/note.rs` words it |
 //! | change which image belongs to which machine | `shard/assign.rs`; what it knows about sizes: `jobs/sharding/contents.rs` |
 //! | read the number of a machine from one more engine | `ENGINES` in `request/shard.rs` |

@@ -16,9 +16,37 @@ use super::{
     walk::{FoundCounts, Hub, Position, SharedRegistry, Walker},
 };
 
+/// Whether a text can only be an image where something is called one: `acme/web:1`, `nginx:1.25`.
+pub(super) fn is_complete(key: &str, text: &str) -> bool {
+    // Policies describe images, and name none.
+    if matches!(key, "glob" | "pattern" | "regex" | "example") {
+        return false;
+    }
+    let is_released = |reference: Reference| {
+        reference.digest().is_some() || reference.tag().is_some_and(not_images::is_release)
+    };
+    objects::has_version(text)
+        && text.parse::<Reference>().is_ok_and(|reference| text.contains('/') || is_released(reference))
+}
+
+/// The registry that an object names for the images in it: `imageRegistry`, or `registry` next to `image` or `images`,
+/// or in `global`.
+fn shared_registry(object: &Map<String, Value>, is_global: bool) -> Option<SharedRegistry> {
+    let holds_image = ["image", "images"].iter().any(|key| object.get(*key).is_some_and(Value::is_object));
+    let plain = |object: &Map<String, Value>| {
+        object.get("registry").and_then(objects::scalar).filter(|registry| parts::is_registry(registry))
+    };
+    let named = || objects::registry(object).filter(|_| !object.contains_key("registry"));
+    let common = || object.get("image").and_then(Value::as_object).filter(|_| is_global).and_then(plain);
+    if let Some(name) = named().or_else(common) {
+        return Some(SharedRegistry { name, is_host: true });
+    }
+    let name = plain(object).filter(|name| is_global || holds_image && name.contains('.'))?;
+    Some(SharedRegistry { is_host: !name.contains('/'), name })
+}
+
 impl Walker<'_> {
-    /// Records what an object says about all images in it: `hub` and `tag`, also in `global`, and the registry in
-    /// `global`.
+    /// Records what an object says about all images in it: `hub` and `tag`, also in `global`, and their registry.
     pub(super) fn enter_hub(&mut self, object: &Map<String, Value>) {
         self.enter_base(object);
         let global = object.get("global").and_then(Value::as_object);
@@ -28,14 +56,9 @@ impl Walker<'_> {
                 self.scope.hub = Some(Hub { hub, tag });
             }
         }
-        let Some(global) = global else { return };
-        let registry = |key: &str| {
-            global.get(key).and_then(objects::scalar).filter(|registry| parts::is_registry(registry))
-        };
-        let named = registry("imageRegistry").map(|name| SharedRegistry { name, is_host: true });
-        let registry =
-            || registry("registry").map(|name| SharedRegistry { is_host: !name.contains('/'), name });
-        self.scope.registry = named.or_else(registry).or(self.scope.registry.take());
+        let shared = shared_registry(object, false)
+            .or_else(|| global.and_then(|global| shared_registry(global, true)));
+        self.scope.registry = shared.or(self.scope.registry.take());
     }
 
     /// Piraeus writes a `base`, and `components` that have a `tag` each, and one image or several to choose from (`match`).
@@ -90,7 +113,7 @@ impl Walker<'_> {
             taken.extend(scalars.map(|(key, _)| key.as_str()).filter(is_part));
         } else if position.is_image() {
             self.note_bare_repository(object);
-        } else if self.note_bare_name(object) {
+        } else if self.note_bare_name(object) || self.note_empty_tag(object) {
             taken.push("image");
         }
         let fields: Vec<(&str, String)> = object
@@ -179,6 +202,39 @@ impl Walker<'_> {
         true
     }
 
+    /// Notes an image that has a tag, and nothing that can be read as its name: the operator has a default.
+    pub(super) fn note_bare_tag(
+        &mut self,
+        object: &Map<String, Value>,
+        position: Position<'_>,
+        before: FoundCounts,
+    ) {
+        let is_set = |key: &&str| object.get(*key).and_then(objects::scalar).is_some();
+        let has_tag = ["tag", "digest"].iter().any(is_set);
+        let is_quiet = self.scope.is_settings || self.scope.is_disabled || self.scope.installs_chart;
+        if has_tag && !is_quiet && self.counts() == before && position.meaning() == KeyMeaning::Image {
+            let reason = "the image has a tag, but no name that can be read";
+            self.note_no_image(self.named(), reason);
+        }
+    }
+
+    /// Notes an image next to an empty tag, and says whether it did: the operator has a default tag.
+    fn note_empty_tag(&mut self, object: &Map<String, Value>) -> bool {
+        let is_empty_tag = |(key, value): (&String, &Value)| {
+            matches!(key.as_str(), "tag" | "imageTag")
+                && (value.is_null() || value.as_str().is_some_and(|tag| tag.trim().is_empty()))
+        };
+        let image =
+            object.get("image").and_then(objects::scalar).filter(|image| !objects::has_version(image));
+        let Some(image) = image.filter(|_| object.iter().any(is_empty_tag)) else { return false };
+        if !image.contains('/') || image.parse::<Reference>().is_err() || self.scope.is_disabled {
+            return false;
+        }
+        let note = Note::not_taken(self.found_at(self.named()), &image, "no tag is set next to it");
+        self.note(note.with_tag_missing());
+        true
+    }
+
     /// Notes a hub and a tag in which nothing names an image.
     pub(super) fn note_bare_hub(&mut self, object: &Map<String, Value>, before: FoundCounts) {
         let field = |key: &str| object.get(key).and_then(objects::scalar);
@@ -218,6 +274,7 @@ impl Walker<'_> {
         }
         let evidence = if has_registry { hosts::host_evidence(&reference) } else { HostEvidence::Weak };
         let condition = match evidence {
+            HostEvidence::NotRegistry if is_sure => return self.note_not_registry(written),
             HostEvidence::NotRegistry => return,
             HostEvidence::Plausible => Condition::Always,
             HostEvidence::Weak if is_sure || !self.scope.is_settings => Condition::Always,

@@ -124,6 +124,9 @@ pub(super) const FILE_ENDINGS: &[&str] = &[
     "py", "sh", "sock", "tar", "toml", "ts", "txt", "xml", "yaml", "yml", "zip",
 ];
 
+/// The endings of file names that are top-level domains as well: `docker.scarf.sh/acme/web:1.2`.
+const FILE_DOMAINS: &[&str] = &["md", "py", "sh", "zip"];
+
 /// Whether a name without a version can only be an image: `quay.io/acme/web`, not the organization `quay.io/acme`.
 pub(super) fn is_on_image_registry(written: &str) -> bool {
     written.split_once('/').is_some_and(|(host, path)| IMAGE_REGISTRIES.contains(&host) && path.contains('/'))
@@ -184,7 +187,9 @@ pub(super) fn host_evidence(reference: &Reference) -> HostEvidence {
     let is_domain = labels.len() > 1
         && top.len() > 1
         && top.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
-    if !has_port && !is_address && host != "localhost" && (!is_domain || FILE_ENDINGS.contains(&top)) {
+    let may_be_file = FILE_ENDINGS.contains(&top);
+    let is_file = may_be_file && !FILE_DOMAINS.contains(&top);
+    if !has_port && !is_address && host != "localhost" && (!is_domain || is_file) {
         return HostEvidence::NotRegistry;
     }
     let is_short = labels.len() == 2
@@ -192,7 +197,8 @@ pub(super) fn host_evidence(reference: &Reference) -> HostEvidence {
         && !repository.path().contains('/')
         && !SHORT_REGISTRIES.contains(&host);
     let is_release = reference.digest().is_some() || tag == "latest" || is_release(tag);
-    let is_other = is_package(&labels) || is_service(&labels) || matches!(tag, "true" | "false");
+    let is_script = may_be_file && !has_port && (labels.len() == 2 || !is_release);
+    let is_other = is_package(&labels) || is_service(&labels) || matches!(tag, "true" | "false") || is_script;
     if is_other || is_short && !is_release { HostEvidence::Weak } else { HostEvidence::Plausible }
 }
 
@@ -242,6 +248,8 @@ mod tests {
             "minio.local:9000/bucket:1",
             "kafka-0.kafka.svc:9092/topic:3",
             "node.example.io/create-disk:true",
+            "install.sh/web:1.2.3",
+            "docker.scarf.sh/acme/web:main",
         ] {
             assert_eq!(evidence(text), HostEvidence::Weak, "{text}");
         }
@@ -258,6 +266,8 @@ mod tests {
             "io.example.com/a/b:1",
             "com.acme.de/a/b:1",
             "registry.internal/a/b:1",
+            "docker.scarf.sh/acme/web:1.2.3",
+            "registry.acme.md:5000/web:1",
         ] {
             assert_eq!(evidence(text), HostEvidence::Plausible, "{text}");
         }

@@ -5,7 +5,7 @@
 
 mod words;
 
-use self::words::{ADDRESSES, ATTRIBUTES, COLLECTIONS, EXTENSIONS, PICTURES};
+use self::words::{ADDRESSES, ATTRIBUTES, COLLECTIONS, COMPOUNDS, EXTENSIONS, OPTIONAL, PICTURES};
 
 /// What the value of a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub(super) enum Part {
     Image,
     /// A host, perhaps with a path.
     Registry,
+    /// The path between the host and the name.
+    Organization,
     /// The path, perhaps with the host.
     Repository,
     Tag,
@@ -53,7 +55,7 @@ pub(super) fn meaning(key: &str) -> KeyMeaning {
     };
     let (before, after) = (words.get(..at).unwrap_or_default(), words.get(at + 1..).unwrap_or_default());
     if before.last() == Some(&"related") {
-        return KeyMeaning::Image;
+        return if after.last() == Some(&"name") { KeyMeaning::ImageOrPart } else { KeyMeaning::Image };
     }
     if before.last().is_some_and(|word| PICTURES.contains(word)) {
         return KeyMeaning::AboutImage;
@@ -62,11 +64,12 @@ pub(super) fn meaning(key: &str) -> KeyMeaning {
         [] if before.contains(&"base") || words.get(at).is_some_and(|word| word.starts_with("base")) => {
             KeyMeaning::ImageOrPart
         }
-        [] | ["ref" | "reference"] => KeyMeaning::Image,
+        [] | ["ref" | "reference" | "pullspec"] | ["pull", "spec"] | ["with", _] => KeyMeaning::Image,
         [last] if last.trim_start_matches('v').bytes().all(|byte| byte.is_ascii_digit()) => KeyMeaning::Image,
         [.., last] if part(last).is_some() && after.len() == 1 => {
             part(last).map_or(KeyMeaning::Other, KeyMeaning::Part)
         }
+        [last] if is_organization(last) => KeyMeaning::Part(Part::Organization),
         _ if after.iter().any(|word| ATTRIBUTES.contains(word)) => KeyMeaning::AboutImage,
         [.., last] if part(last).is_some() => part(last).map_or(KeyMeaning::Other, KeyMeaning::Part),
         _ => KeyMeaning::ImageOrPart,
@@ -96,6 +99,12 @@ pub(super) fn is_images_key(key: &str) -> bool {
         .is_some_and(|word| word.ends_with("images") || before.len() < words.len() && is_image_word(word))
 }
 
+/// Whether a key says that an image is what a build makes (`output`, `destinationImage`), or what a policy describes:
+/// `exemptImages`, `verifyImages`, and Kyverno's condition `(image)`.
+pub(super) fn is_optional_key(key: &str) -> bool {
+    key.starts_with('(') || words(key).iter().any(|word| OPTIONAL.contains(&word.as_str()))
+}
+
 /// Whether a key says that its value is an address or a link: `MINIO_ENDPOINT`, `bootstrap.servers`.
 pub(super) fn is_address_key(key: &str) -> bool {
     let words = words(key);
@@ -107,7 +116,11 @@ pub(super) fn is_address_key(key: &str) -> bool {
 /// `sidecar.tag`; nothing for `image` and `tag`.
 pub(super) fn stem(key: &str) -> Vec<String> {
     let mut words = words(key);
-    if words.last().is_some_and(|word| part(word).is_some() || word == "name") {
+    let says_image = words.iter().any(|word| is_image_word(word));
+    if words
+        .last()
+        .is_some_and(|word| part(word).is_some() || word == "name" || says_image && is_organization(word))
+    {
         words.pop();
     }
     words.retain(|word| !matches!(word.as_str(), "image" | "images" | "img"));
@@ -133,11 +146,16 @@ fn is_image_word(word: &str) -> bool {
     word.ends_with("image") || word.ends_with("images") || matches!(word, "img" | "imgs")
 }
 
+/// Whether a word behind `image` is the path between a registry and a name.
+fn is_organization(word: &str) -> bool {
+    matches!(word, "namespace" | "org" | "organization")
+}
+
 fn part(word: &str) -> Option<Part> {
     Some(match word {
         "registry" | "hub" => Part::Registry,
         "repository" | "repo" => Part::Repository,
-        "tag" | "imagetag" => Part::Tag,
+        "tag" => Part::Tag,
         "version" => Part::Version,
         "digest" | "sha" | "sha256" => Part::Digest,
         _ => return None,
@@ -167,7 +185,17 @@ fn words(key: &str) -> Vec<String> {
         }
     }
     words.retain(|word| !word.is_empty());
-    words
+    words.into_iter().flat_map(split_compound).collect()
+}
+
+/// `imagename` and `dockerimagetag`, which no capital letter divides.
+fn split_compound(word: String) -> Vec<String> {
+    let ending = word.rfind("image").and_then(|at| word.get(at + "image".len()..)).unwrap_or_default();
+    if COMPOUNDS.contains(&ending) {
+        let beginning = word.strip_suffix(ending).unwrap_or_default().to_owned();
+        return vec![beginning, ending.to_owned()];
+    }
+    vec![word]
 }
 
 #[cfg(test)]
@@ -193,11 +221,23 @@ mod tests {
             "dockerimage",
             "image_1",
             "HTTPImage",
+            "workImagePullSpec",
+            "imageWithTag",
+            "imageref",
+            "RELATED_IMAGE_NAMESPACE_LISTER",
         ] {
             assert_eq!(meaning(key), KeyMeaning::Image, "{key}");
         }
-        for key in ["imageName", "baseImage", "--thanos-default-base-image", "IMAGE_WORKER", "image-renderer"]
-        {
+        for key in [
+            "imageName",
+            "imagename",
+            "dockerimageurl",
+            "RELATED_IMAGE_DB_NAME",
+            "baseImage",
+            "--thanos-default-base-image",
+            "IMAGE_WORKER",
+            "image-renderer",
+        ] {
             assert_eq!(meaning(key), KeyMeaning::ImageOrPart, "{key}");
         }
     }
@@ -206,6 +246,7 @@ mod tests {
     fn parts_and_attributes_are_distinguished_from_images() {
         for (key, expected) in [
             ("IMAGE_TAG", Part::Tag),
+            ("imagerepository", Part::Repository),
             ("x.repository", Part::Repository),
             ("imageRepository", Part::Repository),
             ("hub", Part::Registry),

@@ -144,11 +144,16 @@ impl Walker<'_> {
         let reference = mention.reference.clone();
         let evidence = self.evidence(mention, outer);
         if evidence == HostEvidence::NotRegistry {
+            if key.meaning.is_image() && mention.is_whole && mention.has_registry {
+                self.note_not_registry(written);
+            }
             return;
         }
         if !mention.has_version() {
             if mention.is_whole {
                 self.without_version(mention, key);
+            } else if mention.is_pulled && hosts::is_on_image_registry(written) {
+                self.note_not_taken(written, "it has no tag", true);
             }
             return;
         }
@@ -197,7 +202,7 @@ impl Walker<'_> {
 
     /// Whether a reference without a registry is probably an image, so that a note says that it is not mirrored.
     fn is_short_image(&self, mention: &Mention, is_text: bool, key: &KeyOf<'_>) -> bool {
-        let is_other = key.meaning == KeyMeaning::Other
+        let is_other = matches!(key.meaning, KeyMeaning::Other | KeyMeaning::Part(_))
             || key.meaning == KeyMeaning::AboutImage && !keys::is_picture(key.key);
         let name = mention.written.split([':', '@']).next().unwrap_or_default();
         // `[[runners.kubernetes.services]]` of GitLab: `name = "postgres:15"`
@@ -248,7 +253,11 @@ impl Walker<'_> {
             _ => return,
         }
         if let Some(reason) = not_images::placeholder(written) {
-            return self.note_placeholder(written, reason);
+            // In code, a placeholder is a type: `image: string`.
+            if mention.key.is_none() || written.contains('/') {
+                self.note_placeholder(written, reason);
+            }
+            return;
         }
         match &self.scope.implied_tag {
             ImpliedTag::Known(tag) if is_field => {
@@ -310,6 +319,15 @@ impl Walker<'_> {
         }
     }
 
+    /// Notes a value that is not a reference.
+    pub(super) fn note_unreadable(&mut self, written: &str) {
+        if let Err(error) = written.parse::<Reference>() {
+            let found_at = self.found_at(self.named());
+            let shown = crate::oci::reference::hide_login(written);
+            self.note(Note::not_taken(found_at, &shown, &error.to_string()).with_remedy(None));
+        }
+    }
+
     /// A reference that a placeholder completes.
     fn unfinished(&mut self, written: &str) {
         let last = written.rsplit('/').next().unwrap_or(written);
@@ -331,6 +349,11 @@ impl Walker<'_> {
             let found_at = self.found_at(self.named());
             self.note(Note::not_taken(found_at, written, reason).with_remedy(None));
         }
+    }
+
+    /// Notes an image whose host cannot be a registry: `image: github.com/acme/web:1`.
+    pub(super) fn note_not_registry(&mut self, written: &str) {
+        self.note_not_taken(written, "its host is not a registry", false);
     }
 
     fn note_not_taken(&mut self, written: &str, reason: &str, lacks_tag: bool) {

@@ -112,6 +112,11 @@ pub(super) fn is_closed_annotation(key: &str) -> bool {
         || key.starts_with("checksum/")
 }
 
+/// Whether a resource describes images, and names none: a constraint of Gatekeeper, an exception of Kyverno.
+pub(super) fn is_policy(group: &str, kind: &str) -> bool {
+    matches!(group, "constraints.gatekeeper.sh" | "policy.sigstore.dev") || kind == "PolicyException"
+}
+
 /// Why a value under an image key is not an image, if it is a placeholder.
 pub(super) fn placeholder(written: &str) -> Option<&'static str> {
     let lower = written.to_ascii_lowercase();

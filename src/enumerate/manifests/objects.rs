@@ -9,7 +9,11 @@ use serde_json::{Map, Value};
 
 use crate::oci::Reference;
 
-use super::{hosts, not_images};
+use super::{
+    hosts,
+    keys::{self, KeyMeaning, Part},
+    not_images, parts,
+};
 
 /// An image put together from several fields of one object.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,17 +39,33 @@ pub(super) fn has_registry(written: &str) -> bool {
 /// less evidence is enough.
 pub(super) fn compose(object: &Map<String, Value>, under_image_key: bool) -> Option<Composed> {
     let field = |key: &str| object.get(key).and_then(scalar);
-    from_image_name(&field)
-        .or_else(|| from_repository(&field, under_image_key))
+    let registry = registry(object);
+    let registry = registry.as_deref();
+    from_image_name(&field, registry)
+        .or_else(|| from_repository(&field, registry, under_image_key))
         .or_else(|| from_base_image(&field))
-        .or_else(|| from_flat_fields(&field))
+        .or_else(|| from_flat_fields(&field, registry))
+}
+
+/// The registry among the fields of an object: `registry`, or a longer key such as `imageRegistry` or `dockerRegistry`.
+pub(super) fn registry(object: &Map<String, Value>) -> Option<String> {
+    let is_longer = |key: &str| {
+        let stem = keys::stem(key);
+        keys::meaning(key) == KeyMeaning::Part(Part::Registry)
+            && key.len() > "registry".len()
+            && (stem.is_empty() || stem == ["docker"])
+    };
+    object.get("registry").and_then(scalar).or_else(|| {
+        let longer = object.iter().filter(|(key, _)| is_longer(key));
+        longer.filter_map(|(_, value)| scalar(value)).find(|registry| parts::is_registry(registry))
+    })
 }
 
 /// `image` holds a name without a version, and its neighbors hold the rest.
-fn from_image_name(field: &impl Fn(&str) -> Option<String>) -> Option<Composed> {
+fn from_image_name(field: &impl Fn(&str) -> Option<String>, registry: Option<&str>) -> Option<Composed> {
     let image = field("image").filter(|image| !has_version(image))?;
     let parents: Vec<String> =
-        ["registry", "hub", "repository"].iter().filter_map(|key| field(key)).collect();
+        registry.map(str::to_owned).into_iter().chain(field("hub")).chain(field("repository")).collect();
     // Argo CD's operator and k0s write `image` and `version`; any other version (`version: v1`) is not the image's.
     let is_its_own = |version: &String| {
         !parents.is_empty()
@@ -58,12 +78,24 @@ fn from_image_name(field: &impl Fn(&str) -> Option<String>) -> Option<Composed> 
 }
 
 /// `repository` and similar fields.
-fn from_repository(field: &impl Fn(&str) -> Option<String>, under_image_key: bool) -> Option<Composed> {
+fn from_repository(
+    field: &impl Fn(&str) -> Option<String>,
+    registry: Option<&str>,
+    under_image_key: bool,
+) -> Option<Composed> {
     let name = field("name").filter(|name| under_image_key || has_registry(name));
     let only_here = |key: &str| field(key).filter(|_| under_image_key);
-    let registry = field("registry").or_else(|| only_here("hub"));
-    let path = || only_here("path").filter(|_| registry.is_some());
+    let registry = registry.map(str::to_owned).or_else(|| only_here("hub")).or_else(|| only_here("host"));
     let repository = field("repository").or_else(|| only_here("repo")).or_else(|| field("newName"));
+    // `repository` may be nothing but a host, as `registry` is.
+    let (registry, repository) = match repository {
+        Some(host) if under_image_key && registry.is_none() && name.is_some() && is_bare_host(&host) => {
+            (Some(host), None)
+        }
+        repository => (registry, repository),
+    };
+    let path = || only_here("path").filter(|_| registry.is_some());
+    let address = || ["url", "uri"].into_iter().find_map(only_here).and_then(without_transport);
     let repository = match (repository, name) {
         // `ghcr.io/acme` is an organization: its images have names of their own.
         (Some(parent), Some(name)) if under_image_key && hosts::is_organization(&parent) => {
@@ -71,15 +103,34 @@ fn from_repository(field: &impl Fn(&str) -> Option<String>, under_image_key: boo
         }
         (repository, name) => repository.or(name),
     };
-    let repository = repository.or_else(path)?;
+    let repository = repository.or_else(path).or_else(address)?;
     if !under_image_key && registry.is_none() && !repository.contains('/') {
         return None;
     }
-    let name = registry.map_or_else(|| repository.clone(), |registry| below(&registry, &repository));
+    let organization = only_here("organization").or_else(|| only_here("org"));
+    let namespace = || only_here("namespace").filter(|_| registry.is_some());
+    let organization = organization.or_else(namespace).filter(|_| !repository.contains('/'));
+    let parents = organization.into_iter().chain(registry);
+    let name = parents.fold(repository.clone(), |name, parent| below(&parent, &name));
     let version = only_here("version").or_else(|| only_here("imageVersion"));
     let tag = field("tag").or_else(|| field("newTag")).or_else(|| only_here("imageTag")).or(version);
     let whole = || (under_image_key && has_version(&repository)).then(|| name.clone());
     join(&name, tag, digest(field)).or_else(whole).map(|written| Composed { key: None, written })
+}
+
+/// The reference in an address of an image: `docker://quay.io/acme/web`. Other schemes are those of files.
+fn without_transport(address: String) -> Option<String> {
+    match address.split_once("://") {
+        None => Some(address),
+        Some(("docker" | "oci", image)) => Some(image.to_owned()),
+        Some(_) => None,
+    }
+}
+
+/// Whether a name is a host, perhaps with a port: neither `acme/web` nor `nginx:1.25`.
+fn is_bare_host(written: &str) -> bool {
+    let (host, port) = written.split_once(':').unwrap_or((written, ""));
+    host.contains('.') && !host.contains('/') && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn from_base_image(field: &impl Fn(&str) -> Option<String>) -> Option<Composed> {
@@ -89,11 +140,11 @@ fn from_base_image(field: &impl Fn(&str) -> Option<String>) -> Option<Composed> 
     join(&name, tag, digest).map(|written| Composed { key: Some("baseImage"), written })
 }
 
-fn from_flat_fields(field: &impl Fn(&str) -> Option<String>) -> Option<Composed> {
+fn from_flat_fields(field: &impl Fn(&str) -> Option<String>, registry: Option<&str>) -> Option<Composed> {
     let (key, name) = ["imageRepository", "imageRepo", "imageName"]
         .into_iter()
         .find_map(|key| field(key).filter(|name| !has_version(name)).map(|name| (key, name)))?;
-    let name = field("imageRegistry").map_or_else(|| name.clone(), |registry| below(&registry, &name));
+    let name = registry.map_or_else(|| name.clone(), |registry| below(registry, &name));
     let tag = field("imageTag").or_else(|| field("imageVersion")).or_else(|| field("tag"));
     join(&name, tag, field("imageDigest")).map(|written| Composed { key: Some(key), written })
 }
@@ -104,7 +155,7 @@ fn digest(field: &impl Fn(&str) -> Option<String>) -> Option<String> {
             .or_else(|| field("sha256"))
             .map(|hex| format!("sha256:{}", hex.trim_start_matches("sha256:")))
     };
-    field("digest").or_else(sha)
+    field("digest").or_else(|| field("imageDigest")).or_else(sha)
 }
 
 /// Text or a whole number (`tag: 8`). A fraction has lost its spelling (`1.10` reads as 1.1), and the API server would
@@ -189,6 +240,21 @@ mod tests {
                 &format!("quay.io/p/p@sha256:{hex}"),
             ),
             (json!({"imageRepository": "a/b", "imageTag": "1"}), false, "a/b:1"),
+            (json!({"imageRegistry": "q.io", "image": "a/b", "tag": "1"}), false, "q.io/a/b:1"),
+            (json!({"image": "a/b", "imageTag": "1", "imageDigest": "sha256:00"}), false, "a/b:1@sha256:00"),
+            (json!({"dockerRegistry": "q.io", "repository": "a/b", "tag": "1"}), false, "q.io/a/b:1"),
+            (json!({"containerRegistry": "q.io", "imageName": "a/b", "imageTag": "1"}), false, "q.io/a/b:1"),
+            (json!({"registry": "q.io", "namespace": "a", "name": "b", "tag": "1"}), true, "q.io/a/b:1"),
+            (json!({"registry": "q.io", "org": "a", "repository": "b", "tag": "1"}), true, "q.io/a/b:1"),
+            (json!({"organization": "a", "name": "b", "tag": "1"}), true, "a/b:1"),
+            (
+                json!({"repository": "q.io:5000", "namespace": "a", "name": "b", "tag": "1"}),
+                true,
+                "q.io:5000/a/b:1",
+            ),
+            (json!({"repository": "nginx:1.25", "name": "web"}), true, "nginx:1.25"),
+            (json!({"host": "q.io", "path": "a/b", "tag": "1"}), true, "q.io/a/b:1"),
+            (json!({"url": "docker://q.io/a/b", "tag": "1"}), true, "q.io/a/b:1"),
             (json!({"registry": "docker.io", "image": "quay.io/a/b", "tag": "1"}), false, "quay.io/a/b:1"),
             (
                 json!({"registry": "docker.io", "repository": "quay.io/a/b", "tag": "1"}),

@@ -86,7 +86,8 @@ fn join_group(
         shared.get(&Part::Registry).copied().filter(|(_, value)| !(is_path && value.contains('/')));
     let registry = own(Part::Registry).or(shared_registry).filter(|(_, value)| is_registry(value));
     let name_at = image.or(repository).map(|(at, _)| at)?;
-    for (at, value) in [registry, repository, image].into_iter().flatten() {
+    let organization = own(Part::Organization).filter(|_| !is_path && registry.is_some());
+    for (at, value) in [registry, organization, repository, image].into_iter().flatten() {
         parts.push(value);
         taken.push(at);
     }
@@ -178,6 +179,16 @@ mod tests {
                 &["library/postgres:15"],
             ),
             (&[("IMAGE_REPOSITORY", "nginx"), ("IMAGE_TAG", "1")], &["nginx:1"]),
+            (
+                &[
+                    ("WEB_IMAGE_REGISTRY", "q.io"),
+                    ("WEB_IMAGE_NAMESPACE", "team"),
+                    ("WEB_IMAGE_NAME", "web"),
+                    ("WEB_IMAGE_TAG", "1"),
+                ],
+                &["q.io/team/web:1"],
+            ),
+            (&[("IMAGE_NAMESPACE", "default"), ("IMAGE_NAME", "a/b"), ("IMAGE_TAG", "1")], &["a/b:1"]),
             (
                 &[("worker_container_repository", "apache/airflow"), ("worker_container_tag", "2.8")],
                 &["apache/airflow:2.8"],

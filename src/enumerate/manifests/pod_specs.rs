@@ -29,6 +29,13 @@ impl Walker<'_> {
         }
     }
 
+    /// Notes that an image is needed here, and that nothing names it.
+    pub(super) fn note_no_image(&mut self, confidence: Confidence, reason: &str) {
+        let remedy = "find the image in the operator's documentation and add it with --add IMAGE".to_owned();
+        let found_at = self.found_at(confidence);
+        self.note(Note::new(NoteKind::NoImage, found_at, None, reason).with_remedy(remedy));
+    }
+
     pub(super) fn image_volume(&mut self, image: &Map<String, Value>) -> Result<(), EnumerateError> {
         match image.get("reference") {
             Some(reference) => self.inside("reference", |walker| walker.pod_image(reference)),

@@ -52,6 +52,26 @@ const BUILT_IN_GROUPS: [&str; 13] = [
     "storage.k8s.io",
 ];
 
+/// The kinds of the core group.
+const CORE_KINDS: [&str; 16] = [
+    "Binding",
+    "ComponentStatus",
+    "Endpoints",
+    "Event",
+    "LimitRange",
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "Pod",
+    "PodTemplate",
+    "ReplicationController",
+    "ResourceQuota",
+    "Secret",
+    "Service",
+    "ServiceAccount",
+];
+
 /// The resources in a document: itself, or the items of a list. Secrets and custom resource definitions
 /// are left out: the first must not be read, and the schemas of the second describe images, not name them.
 pub(super) fn unfold<'v>(document: &'v Value, template: Option<&'v str>) -> Vec<Resource<'v>> {
@@ -67,6 +87,14 @@ fn unfold_into<'v>(
     depth: usize,
     resources: &mut Vec<Resource<'v>>,
 ) {
+    // A JSON array of resources, as scripts make it.
+    if let Value::Array(items) = value
+        && depth < MAX_LIST_DEPTH
+    {
+        for item in items {
+            unfold_into(item, template, kind_of_items, depth + 1, resources);
+        }
+    }
     let Value::Object(fields) = value else { return };
     let text = |key: &str| fields.get(key).and_then(Value::as_str);
     let kind = text("kind").unwrap_or(kind_of_items);
@@ -118,9 +146,10 @@ pub(super) fn is_closed_object(object: &Map<String, Value>) -> bool {
     })
 }
 
-/// The group of an `apiVersion`; empty for the core group.
+/// The group of an `apiVersion`; empty for the core group. Some resources name a group and no version.
 pub(super) fn group(api_version: &str) -> &str {
-    api_version.rsplit_once('/').map_or("", |(group, _)| group)
+    let is_version = !api_version.contains('.');
+    api_version.rsplit_once('/').map_or(if is_version { "" } else { api_version }, |(group, _)| group)
 }
 
 /// Whether all of a resource's hooks are tests.
@@ -135,7 +164,8 @@ fn is_test_hook(metadata: Option<&Map<String, Value>>) -> bool {
 fn classify(kind: &str, group: Option<&str>) -> Category {
     match group {
         Some("") | None if kind == "ConfigMap" => Category::Settings,
-        Some("") => Category::BuiltIn,
+        // `v1` is also what OpenShift used for its own kinds, and what the settings of some programs say.
+        Some("") if CORE_KINDS.contains(&kind) => Category::BuiltIn,
         Some(group) if BUILT_IN_GROUPS.contains(&group) => Category::BuiltIn,
         _ => Category::Custom,
     }
@@ -179,6 +209,10 @@ mod tests {
             "text", null,
         ]});
         assert_eq!(
+            seen(&json!([{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}, [], "text"])).len(),
+            1
+        );
+        assert_eq!(
             seen(&list),
             [("Pod".into(), "p".into(), Category::Custom), ("Thing".into(), "t-".into(), Category::Custom)]
         );
@@ -204,6 +238,8 @@ mod tests {
         assert_eq!(category("v1", "Pod"), Some(Category::BuiltIn));
         assert_eq!(category("apps/v1", "Deployment"), Some(Category::BuiltIn));
         assert_eq!(category("v1", "ConfigMap"), Some(Category::Settings));
+        assert_eq!(category("v1", "DeploymentConfig"), Some(Category::Custom));
+        assert_eq!(category("testmachinery.example.com", "TestDefinition"), Some(Category::Custom));
         assert_eq!(category("argoproj.io/v1alpha1", "Workflow"), Some(Category::Custom));
         assert_eq!(category("v1", "Secret"), None);
         assert_eq!(category("v1", "Node"), None);

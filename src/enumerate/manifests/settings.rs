@@ -59,7 +59,10 @@ impl Walker<'_> {
         for (at, (index, name, value)) in pairs.iter().enumerate() {
             if !taken.contains(&at) {
                 self.inside_index(*index, |walker| {
-                    walker.inside("value", |walker| walker.text(value, Position::Field(name)))
+                    walker.inside("value", |walker| {
+                        walker.scope.is_optional |= keys::is_optional_key(name);
+                        walker.text(value, Position::Field(name))
+                    })
                 })?;
             }
         }

@@ -28,13 +28,14 @@ fn references(text: &str) -> Vec<String> {
 }
 
 /// Real charts, cut down. Each `=== NAME` is followed by manifests, `--- want`, and what they must give.
-const INPUTS: [&str; 7] = [
+const INPUTS: [&str; 8] = [
     include_str!("../../../testdata/manifests/charts.txt"),
     include_str!("../../../testdata/manifests/config_maps.txt"),
     include_str!("../../../testdata/manifests/custom_resources.txt"),
     include_str!("../../../testdata/manifests/environment_and_arguments.txt"),
     include_str!("../../../testdata/manifests/found_in_the_field.txt"),
     include_str!("../../../testdata/manifests/operators.txt"),
+    include_str!("../../../testdata/manifests/public_charts.txt"),
     include_str!("../../../testdata/manifests/spellings.txt"),
 ];
 
@@ -63,7 +64,7 @@ fn inputs_of_every_kind_give_exactly_their_images() {
         assert_eq!(found, expected, "{name}: {notes:?}");
         count += 1;
     }
-    assert_eq!(count, 212);
+    assert_eq!(count, 228);
 }
 
 #[test]
@@ -77,6 +78,9 @@ fn only_a_field_is_certain_in_a_custom_resource_bug() {
             "{image: {name: cluster-agent, tag: '1'}}",
             "docker.io/library/cluster-agent:1 | Named | spec.image",
         ),
+        // A build pushes it before anything pulls it.
+        ("{output: {image: 'acme/web:1'}}", "docker.io/acme/web:1 | Named | spec.output.image"),
+        ("{exemptImages: ['acme/web:1']}", "docker.io/acme/web:1 | Named | spec.exemptImages[0]"),
         ("{expr: 'up{image=\"quay.io/acme/web:1\"}'}", "quay.io/acme/web:1 | Named | spec.expr"),
     ] {
         assert_eq!(uses(&thing(spec)), [expected], "{spec}");

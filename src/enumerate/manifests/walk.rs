@@ -18,8 +18,9 @@ use crate::{
 
 use super::{
     charts::{self, ImpliedTag},
+    composed,
     findings::{Condition, Findings, FoundImage},
-    flux,
+    flux, installers,
     keys::{self, KeyMeaning},
     kubeadm, not_images, operators, parts,
     path::Path,
@@ -35,6 +36,8 @@ pub(super) fn walk(resource: &Resource<'_>, findings: &mut Findings) -> Result<(
         embedding: 0,
         variables: Rc::default(),
         is_disabled: false,
+        is_optional: not_images::is_policy(charts::group(resource), resource.kind),
+        installs_chart: false,
         hub: None,
         registry: None,
         implied_tag: ImpliedTag::Default,
@@ -94,6 +97,7 @@ impl<'k> Position<'k> {
 
 /// The surroundings of the value that is being walked.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the surroundings")]
 pub(super) struct WalkContext {
     pub(super) category: Category,
     /// Whether keys and text are settings of a program rather than fields of a resource.
@@ -104,6 +108,10 @@ pub(super) struct WalkContext {
     pub(super) variables: Rc<BTreeMap<String, String>>,
     /// Whether the component that is being walked is disabled.
     pub(super) is_disabled: bool,
+    /// Whether an image here may not exist, or not be needed: a build pushes it, or a policy describes it.
+    pub(super) is_optional: bool,
+    /// Whether the resource installs a chart that is not rendered.
+    pub(super) installs_chart: bool,
     /// `hub` and `tag` of an object around this one: they complete every `image` in it that is a single word.
     pub(super) hub: Option<Hub>,
     /// The registry in `global` next to the object that is being walked, for images that name none.
@@ -145,7 +153,12 @@ impl Walker<'_> {
     /// Walks a resource of the rendering, or of a text in one.
     pub(super) fn resource(&mut self, resource: &Resource<'_>) -> Result<(), EnumerateError> {
         self.findings.chart_sources.add(resource);
-        let charts = flux::named_by(resource).map_or_else(|| charts::named_by(resource), |chart| vec![chart]);
+        let mut charts =
+            flux::named_by(resource).map_or_else(|| charts::named_by(resource), |chart| vec![chart]);
+        if charts.is_empty() {
+            charts = installers::charts_in(resource);
+        }
+        self.scope.installs_chart |= !charts.is_empty();
         for chart in &charts {
             if let Some(referred) = flux::referred_by(resource) {
                 self.findings.referred_charts.push((self.findings.notes.len(), referred));
@@ -181,6 +194,9 @@ impl Walker<'_> {
         {
             let reason = format!("it names {operand} but no image; its operator chooses the image");
             self.note_no_image(Confidence::CustomResource, &reason);
+        }
+        if let Some(installed) = installers::installed_by(resource) {
+            self.note_installed(&installed);
         }
         Ok(())
     }
@@ -242,12 +258,14 @@ impl Walker<'_> {
             })?;
         }
         self.note_bare_hub(object, before);
+        self.note_bare_tag(object, position, before);
         self.scope = outer;
         Ok(())
     }
 
     /// Walks one field of an object that is at `position`.
     fn field(&mut self, key: &str, value: &Value, position: Position<'_>) -> Result<(), EnumerateError> {
+        self.scope.is_optional |= keys::is_optional_key(key);
         match (key, value) {
             ("metadata", Value::Object(metadata)) => match metadata.get("annotations") {
                 Some(Value::Object(annotations)) => {
@@ -265,6 +283,8 @@ impl Walker<'_> {
             {
                 self.pod_image(image)
             }
+            // Gardener names the image of a virtual machine in parts.
+            ("image", _) if position.key() == "machine" => self.value(value, Position::Field("machineImage")),
             ("image", Value::String(image)) if position.is_like_container() && self.reads_keys() => {
                 self.container_like_image(image)
             }
@@ -288,6 +308,9 @@ impl Walker<'_> {
                 if keys::is_images_key(position.key()) && matches!(position, Position::Field(_)) =>
             {
                 self.image_field(key, value)
+            }
+            (_, Value::String(text)) if position.is_image() && composed::is_complete(key, text) => {
+                self.value(value, Position::ImageField(key))
             }
             _ => self.value(value, Position::Field(key)),
         }
@@ -314,7 +337,8 @@ impl Walker<'_> {
 
     /// The confidence in an image whose key calls it one, here.
     pub(super) fn named(&self) -> Confidence {
-        let is_field = self.scope.category == Category::Custom && !self.scope.is_settings;
+        let is_field =
+            self.scope.category == Category::Custom && !self.scope.is_settings && !self.scope.is_optional;
         if is_field { Confidence::CustomResource } else { Confidence::Named }
     }
 
@@ -331,21 +355,6 @@ impl Walker<'_> {
     ) {
         let found_at = self.found_at(confidence);
         self.findings.images.push(FoundImage { reference, written: written.to_owned(), found_at, condition });
-    }
-
-    pub(super) fn note_unreadable(&mut self, written: &str) {
-        if let Err(error) = written.parse::<Reference>() {
-            let found_at = self.found_at(self.named());
-            let shown = crate::oci::reference::hide_login(written);
-            self.note(Note::not_taken(found_at, &shown, &error.to_string()).with_remedy(None));
-        }
-    }
-
-    /// Notes that an image is needed here, and that nothing names it.
-    pub(super) fn note_no_image(&mut self, confidence: Confidence, reason: &str) {
-        let remedy = "find the image in the operator's documentation and add it with --add IMAGE".to_owned();
-        let found_at = self.found_at(confidence);
-        self.note(Note::new(NoteKind::NoImage, found_at, None, reason).with_remedy(remedy));
     }
 
     pub(super) fn note(&mut self, note: Note) {

@@ -109,6 +109,27 @@ pub(super) const PICTURES: &[&str] = &[
 pub(super) const COLLECTIONS: &[&str] =
     &["config", "json", "list", "map", "mapping", "mappings", "override", "overrides", "yaml"];
 
+/// Words that are written together with `image`: `imagename`.
+pub(super) const COMPOUNDS: &[&str] =
+    &["digest", "name", "ref", "registry", "repo", "repository", "tag", "uri", "url", "version"];
+
+/// Words that make an image the result of a build, or one that a policy describes.
+pub(super) const OPTIONAL: &[&str] = &[
+    "allow",
+    "allowed",
+    "blocked",
+    "denied",
+    "deny",
+    "destination",
+    "excluded",
+    "exempt",
+    "ignore",
+    "ignored",
+    "output",
+    "push",
+    "verify",
+];
+
 /// Words that make a value an address or a link rather than an image. `server` and `broker` are components as well.
 pub(super) const ADDRESSES: &[&str] = &[
     "addr",
