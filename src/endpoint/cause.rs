@@ -9,7 +9,12 @@ use super::{Location, Operation, Retry};
 use crate::{
     error::{Fault, Kind, Reason},
     oci::{Platform, manifest::ManifestError, verified::Mismatch},
+    problem::Side,
 };
+
+/// What to do about a list of referrers that makes no sense.
+pub(super) const UNREADABLE_LIST: &str =
+    "report it to whoever operates the registry, or copy without signatures with --referrers none";
 
 /// Why an operation failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -205,14 +210,21 @@ impl Cause {
             Self::NoSuchManifest => {
                 "check the name and the tag; some registries hide images that the credentials may not pull"
             }
-            Self::NoSuchChild(_) => {
+            Self::NoSuchBlob if location.side == Side::Destination => return None,
+            Self::NoSuchChild(_) | Self::NoSuchBlob => {
                 "the image is incomplete: ask its publisher to push it again, or skip it with --exclude"
             }
             Self::Mismatch(_)
             | Self::Manifest(ManifestError::Digest { .. } | ManifestError::Unstable { .. }) => {
                 "no wrong data was stored; if it happens again, the image is damaged at its source"
             }
-            Self::NoSuchBlob | Self::Manifest(_) => return None,
+            Self::Manifest(_) if location.operation == Operation::ListReferrers => UNREADABLE_LIST,
+            // The error says what to do.
+            Self::Manifest(ManifestError::Schema1) => return None,
+            Self::Manifest(_) if location.side == Side::Source => {
+                "the image is invalid at its source: ask its publisher to push it again, or skip it with --exclude"
+            }
+            Self::Manifest(_) => return None,
         };
         Some(remedy.to_owned())
     }
@@ -231,6 +243,21 @@ impl fmt::Display for ForPlatform<'_> {
 mod tests {
     use super::*;
     use crate::oci::Digest;
+
+    #[test]
+    fn an_invalid_manifest_has_a_remedy_at_the_source_bug() {
+        let hint = |cause: &Cause, operation, side| cause.remedy(&Location::new(operation, side, "r/a:1"));
+        let invalid = Cause::Manifest(ManifestError::Ambiguous);
+        let read = Operation::ReadManifest;
+        assert!(hint(&invalid, read, Side::Source).unwrap().contains("skip it with --exclude"));
+        let lacking = |side| hint(&Cause::NoSuchBlob, Operation::ReadBlob, side);
+        assert!(lacking(Side::Source).unwrap().starts_with("the image is incomplete"));
+        assert_eq!(lacking(Side::Destination), None);
+        assert_eq!(hint(&invalid, read, Side::Destination), None);
+        let listed = hint(&invalid, Operation::ListReferrers, Side::Source);
+        assert!(listed.unwrap().ends_with("--referrers none"));
+        assert_eq!(hint(&Cause::Manifest(ManifestError::Schema1), read, Side::Source), None);
+    }
 
     #[test]
     fn only_damaged_bytes_are_retried() {

@@ -9,7 +9,7 @@ use crate::{
     endpoint::registry::Registries,
     error::{Failure, Kind},
     event::EventSink,
-    lock::{JoinedLock, Lock, LockError, LockFile, UnconfirmedImage, join},
+    lock::{JoinedLock, Lock, LockError, LockFile, OneWriter, UnconfirmedImage, join},
     oci::Repository,
     outcome::MergeOutcome,
     request::{Access, LockMerge},
@@ -35,8 +35,10 @@ pub(crate) async fn run(request: &LockMerge, events: Arc<dyn EventSink>) -> Resu
     let (locks, list) = read_all(&registry, &repository, &set).await?;
     let JoinedLock { lock, repeated, unconfirmed } = join(locks, &list).map_err(|error| error.failure())?;
     let images = lock.images.len();
+    let _writer = OneWriter::beside(output);
     let earlier = match Lock::read(output) {
         Ok(earlier) => Some(earlier).filter(|lock| lock.has_destinations_besides(&[root])),
+        Err(error) if error.is_damage() => return Err(of_output(&error)),
         // What may be replaced was checked before.
         Err(_) => None,
     };

@@ -135,10 +135,23 @@ pub(super) fn failure(error: &MappingError) -> Failure {
     })
 }
 
-/// The lock of an earlier run, for its names. A file that is not a usable lock counts as none: the run replaces it or
+/// The lock of an earlier run, for its names. A damaged lock fails the run, which would name images differently and lose
+/// what the lock records about other destinations. Any other unusable file counts as none: a run that would replace it
 /// refuses to.
-pub(super) fn earlier(path: &Path, events: &dyn EventSink) -> Option<Lock> {
+pub(super) fn earlier(path: &Path, events: &dyn EventSink) -> Result<Option<Lock>, Failure> {
     match Lock::read(path) {
+        Err(error) if error.is_damage() => Err(error.failure()),
+        read => Ok(usable(read, events)),
+    }
+}
+
+/// The same for a job that writes no lock: a damaged one counts as none, too.
+pub(super) fn earlier_if_usable(path: &Path, events: &dyn EventSink) -> Option<Lock> {
+    usable(Lock::read(path), events)
+}
+
+fn usable(read: Result<Lock, LockError>, events: &dyn EventSink) -> Option<Lock> {
+    match read {
         Ok(lock) => Some(lock),
         Err(LockError::Absent(_)) => None,
         Err(error) => {

@@ -16,8 +16,8 @@ use crate::{
     enumerate::Selection,
     error::{Failure, Kind},
     graph::ForeignLayers,
-    lock::{Lock, LockFile, Placement, Receipt},
-    oci::{ChartIdentity, Digest, Platform, Reference, Repository},
+    lock::{Lock, LockFile, LockVersion, OneWriter, Placement, Receipt},
+    oci::{ChartIdentity, Digest, Platform, Reference, Repository, mapping::Root},
     outcome::{
         Bytes, Command, DestinationOutcome, ExtraReads, ImageBlob, ImageOutcome, Mirrored, RunOutcome,
         ShardOutcome, requests_by_registry,
@@ -28,18 +28,32 @@ use crate::{
 
 /// A lock that will be written when the job ends. It is opened early, so that an unwritable folder fails before any
 /// transfer.
-pub(super) struct PendingLock(Option<LockFile>);
+pub(super) struct PendingLock {
+    file: Option<LockFile>,
+    /// Which lock the job read at its beginning, if it still knows its content.
+    known: Option<LockVersion>,
+}
 
 impl PendingLock {
     /// Opens the file; `None` writes no lock.
     pub(super) fn prepare(path: Option<&Path>) -> Result<Self, Failure> {
         let prepare = |path| LockFile::prepare(path).map_err(|error| error.failure());
-        path.map(prepare).transpose().map(Self)
+        path.map(prepare).transpose().map(|file| Self { file, known: None })
+    }
+
+    /// The same, for a job that has read this version of the lock.
+    pub(super) fn knowing(self, version: LockVersion) -> Self {
+        Self { known: Some(version), ..self }
+    }
+
+    /// Whether the lock will be written although the job does not know what it contains now.
+    fn is_outdated(&self, path: &Path) -> bool {
+        self.file.is_some() && self.known != Some(LockVersion::of(path))
     }
 
     /// Writes the lock, and returns the failure if that fails.
     pub(super) fn write(self, lock: impl FnOnce() -> Result<Lock, Failure>) -> Option<Failure> {
-        let file = self.0?;
+        let file = self.file?;
         lock().and_then(|lock| file.write(&lock).map_err(|error| error.failure())).err()
     }
 
@@ -48,7 +62,7 @@ impl PendingLock {
         self,
         lock: impl Iterator<Item = io::Result<bytes::Bytes>>,
     ) -> Option<Failure> {
-        self.0?.write_pieces(lock).map_err(|error| error.failure()).err()
+        self.file?.write_pieces(lock).map_err(|error| error.failure()).err()
     }
 }
 
@@ -149,7 +163,7 @@ impl Copied<'_> {
             }
         };
         self.shard = Some(division.outcome(pushed));
-        self.finish(PendingLock(None))
+        self.finish(PendingLock { file: None, known: None })
     }
 
     /// The lock of this run at one destination alone.
@@ -192,14 +206,33 @@ impl Copied<'_> {
         receipt.write(&Receipt::new(bundle, now, &self.first.destination.root, &outcomes, lock))
     }
 
+    /// Reads the lock again if another run may have written it since: that run may have added a destination.
+    fn read_again(&mut self) -> Result<(), Failure> {
+        match Lock::read(self.lock) {
+            Ok(lock) => {
+                let roots: Vec<&Root> = self.copied().map(|copied| &copied.destination.root).collect();
+                let is_extended = lock.has_destinations_besides(&roots);
+                self.extended = is_extended.then_some(lock);
+                Ok(())
+            }
+            Err(error) if error.is_damage() => Err(error.failure()),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Writes the lock and the receipt. Returns the failures of the whole run.
     fn write_records(&mut self, record: PendingLock) -> Vec<Failure> {
+        let _writer = record.file.as_ref().map(|_| OneWriter::beside(self.lock));
+        let read = if record.is_outdated(self.lock) { self.read_again() } else { Ok(()) };
         // Of the lock that this one replaces, only images that this run could not confirm need anything. It is read
-        // again for them: it would fill memory during the whole run. A damaged lock cannot be kept.
+        // again for them: it would fill memory during the whole run.
         let is_needed = self.extended.is_none() && !self.copied().all(CopiedTo::are_all_confirmed);
         let replaced = if is_needed { Lock::read(self.lock).ok() } else { None };
         let mut failures = std::mem::take(&mut self.failures);
-        failures.extend(record.write(|| self.whole_lock(replaced.as_ref())));
+        failures.extend(match read {
+            Ok(()) => record.write(|| self.whole_lock(replaced.as_ref())),
+            Err(damaged) => Some(damaged),
+        });
         failures.extend(self.write_receipt(replaced.as_ref()).err());
         let missing = self.copied().flat_map(|copied| &copied.images);
         failures.extend(missing_repositories(

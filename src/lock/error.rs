@@ -140,6 +140,11 @@ pub enum Contradiction {
 }
 
 impl LockError {
+    /// Whether the file is a lock, but a damaged one. It may record other destinations, so no run replaces it.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Malformed(..) | Self::Contradiction(..))
+    }
+
     /// The reason without the path, for a lock in a bundle: the error about the bundle names that.
     pub(crate) fn reason_in_one_line(&self) -> String {
         std::error::Error::source(self).map_or_else(|| self.to_string(), ToString::to_string)
@@ -181,8 +186,11 @@ impl LockError {
             Self::NotALock(..) => {
                 "pass the right file with --lock FILE, or write one: `thoras-mirror sync --to REGISTRY/PATH --lock FILE`"
             }
-            Self::Malformed(..) | Self::Contradiction(..) | Self::NoImages(..) => {
+            Self::NoImages(_) => {
                 "restore it, or write a new one with `thoras-mirror sync --to REGISTRY/PATH`"
+            }
+            Self::Malformed(..) | Self::Contradiction(..) => {
+                "restore it, or delete it and write a new one with `thoras-mirror sync --to REGISTRY/PATH`"
             }
         };
         Failure::from_error(kind, self).with_hint(hint)

@@ -11,10 +11,12 @@
 //! | adding or replacing a destination | `merge` |
 //! | the names at a destination | `names` |
 //! | reading the file, and replacing it atomically | `file` ([`LockFile`]) |
+//! | runs that write the same file at the same time | `concurrent` |
 //! | joining the locks of several machines | `shards` |
 //! | the receipt of an import, which contains its lock | `receipt` |
 //! | errors | `error` ([`LockError`]) |
 
+mod concurrent;
 mod error;
 mod file;
 mod merge;
@@ -27,13 +29,14 @@ mod shards;
 mod tests;
 mod v1;
 
-pub use self::{
-    error::{Contradiction, LockError, NotALock, WrongContent},
-    model::{Base, Lock, LockedCopy, LockedImage, Placement, SCHEMA, Shard},
-};
 pub(crate) use self::{
+    concurrent::{LockVersion, OneWriter},
     file::LockFile,
     names::RecordedNames,
     receipt::{MAX_SIZE as MAX_RECEIPT_SIZE, Receipt},
     shards::{JoinedLock, UnconfirmedImage, join},
+};
+pub use self::{
+    error::{Contradiction, LockError, NotALock, WrongContent},
+    model::{Base, Lock, LockedCopy, LockedImage, Placement, SCHEMA, Shard},
 };

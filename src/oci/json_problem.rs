@@ -43,14 +43,32 @@ fn wrong_field(text: &str) -> String {
     if let Some(name) = field("duplicate field `") {
         return format!("the field `{name}` appears twice");
     }
+    // The program's own types read a list as their fields, in order.
+    if text.starts_with("invalid length ") && text.contains(", expected struct ") {
+        return "a field is a list, not an object".to_owned();
+    }
     let types = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "));
     match types.and_then(|types| types.rsplit_once(", expected ")) {
         Some((found, expected)) if kind_of(found) == kind_of(expected) => {
             format!("a field has a value that is not allowed: {found}")
         }
         Some((found, expected)) => format!("a field is {}, not {}", kind_of(found), kind_of(expected)),
-        None => format!("a field is wrong: {text}"),
+        None => wrong_digest(text).unwrap_or_else(|| format!("a field is wrong: {text}")),
     }
+}
+
+/// What `oci_spec` says about digests, in words that fit into a sentence.
+fn wrong_digest(text: &str) -> Option<String> {
+    if text == "missing ':' in digest" {
+        return Some("a digest has no `:`".to_owned());
+    }
+    if let Some(lengths) = text.strip_prefix("Invalid digest length ") {
+        let (found, expected) = lengths.split_once(" expected ")?;
+        return Some(format!("a digest has {found} digits, not {expected}"));
+    }
+    let value = text.strip_prefix("Invalid non-hexadecimal character in digest: ");
+    let value = value.or_else(|| text.strip_prefix("Invalid encoded value "))?;
+    Some(format!("a digest is not lower-case hexadecimal: `{value}`"))
 }
 
 /// The kind of a JSON value: `u64` and `integer` are numbers.
@@ -107,9 +125,20 @@ mod tests {
             (r#"{"size":1,"map":[]}"#, "a field is a list, not an object"),
             (r#"{"size":1,"map":{"a":"b, expected c"}}"#, "a field is text, not true or false"),
             ("7", "a field is a number, not an object"),
+            ("[]", "a field is a list, not an object"),
         ] {
             let error = serde_json::from_str::<Document>(text).unwrap_err();
             assert_eq!(json_problem(&error), expected, "{error}");
+        }
+        for (digest, expected) in [
+            ("x", "a digest has no `:`"),
+            ("sha256:ab", "a digest has 2 digits, not 64"),
+            ("sha256:\n", "a digest is not lower-case hexadecimal: `\n`"),
+            (&format!("sha256:{}", "A".repeat(64)), "a digest is not lower-case hexadecimal: `AAAA"),
+        ] {
+            let text = serde_json::json!({"mediaType": "x", "size": 1, "digest": digest}).to_string();
+            let error = serde_json::from_str::<oci_spec::image::Descriptor>(&text).unwrap_err();
+            assert!(json_problem(&error).starts_with(expected), "{error}");
         }
         let error = serde_json::from_str::<Document>("{\n\"size\": \"1\"}").unwrap_err();
         assert_eq!(json_problem_in_line(&error), "a field is text, not a number (line 2)");

@@ -3,9 +3,9 @@
 //! The bytes are never serialized again from the view, which would change the digest.
 
 mod error;
+mod view;
 
 use bytes::Bytes;
-use oci_spec::image::{ImageIndex, ImageManifest};
 use serde::Deserialize;
 
 pub use self::error::ManifestError;
@@ -21,6 +21,9 @@ pub(crate) const MAX_MANIFEST_SIZE: usize = 8 * 1024 * 1024;
 
 /// The largest manifest whose descriptors keep their inline data, in bytes.
 const MAX_SIZE_WITH_INLINE_DATA: usize = 1024 * 1024;
+
+/// How gzip begins.
+const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// A manifest's exact bytes, its digest and its media type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,30 +175,25 @@ impl RawManifest {
     }
 
     fn parsed(&self) -> Result<Contents, ManifestError> {
-        let unreadable = |error: oci_spec::OciSpecError| {
-            ManifestError::Unreadable(match error {
-                oci_spec::OciSpecError::SerDe(error) => json_problem(&error),
-                other => other.to_string(),
-            })
-        };
+        let unreadable = |error: serde_json::Error| ManifestError::Unreadable(json_problem(&error));
         match self.media_type.structure() {
             Structure::Index => {
-                let index = ImageIndex::from_reader(self.bytes.as_ref()).map_err(unreadable)?;
-                let manifests = descriptors(index.manifests())?;
+                let index: view::Index = serde_json::from_slice(&self.bytes).map_err(unreadable)?;
+                let manifests = descriptors(&index.manifests)?;
                 Sizes::default().add(&manifests)?;
                 Ok(Contents::Index {
                     manifests,
-                    subject: index.subject().as_ref().map(Descriptor::try_from).transpose()?,
+                    subject: index.subject.as_ref().map(Descriptor::try_from).transpose()?,
                 })
             }
             Structure::Image => {
-                let image = ImageManifest::from_reader(self.bytes.as_ref()).map_err(unreadable)?;
-                let (config, layers) = (image.config().try_into()?, descriptors(image.layers())?);
+                let image: view::Image = serde_json::from_slice(&self.bytes).map_err(unreadable)?;
+                let (config, layers) = ((&image.config).try_into()?, descriptors(&image.layers)?);
                 Sizes::default().add(layers.iter().chain([&config]))?;
                 Ok(Contents::Image {
                     config,
                     layers,
-                    subject: image.subject().as_ref().map(Descriptor::try_from).transpose()?,
+                    subject: image.subject.as_ref().map(Descriptor::try_from).transpose()?,
                 })
             }
             Structure::Schema1 => Err(ManifestError::Schema1),
@@ -227,6 +225,11 @@ fn descriptors(read: &[oci_spec::image::Descriptor]) -> Result<Vec<Descriptor>, 
 
 /// The body's `mediaType` applies if the header is not specific; otherwise both must agree.
 fn decide_media_type(content_type: Option<&str>, bytes: &[u8]) -> Result<MediaType, ManifestError> {
+    if bytes.starts_with(GZIP) {
+        // No decoder is used, so that the bytes that are hashed are those that arrived.
+        let reason = "it is compressed (gzip), although no compression was requested: a proxy may do that";
+        return Err(ManifestError::Unreadable(reason.to_owned()));
+    }
     let shape: Shape =
         serde_json::from_slice(bytes).map_err(|error| ManifestError::Unreadable(json_problem(&error)))?;
     if shape.manifests.is_some() && (shape.layers.is_some() || shape.config.is_some()) {
@@ -249,7 +252,8 @@ fn decide_media_type(content_type: Option<&str>, bytes: &[u8]) -> Result<MediaTy
         (None, None) => OCI_MANIFEST.into(),
     };
     let structure_agrees = match media_type.structure() {
-        Structure::Index => shape.manifests.is_some(),
+        // Without any list, the content is neither, which its reader explains.
+        Structure::Index => shape.manifests.is_some() || (shape.layers.is_none() && shape.config.is_none()),
         Structure::Image => shape.manifests.is_none(),
         Structure::Schema1 => return Err(ManifestError::Schema1),
         Structure::Unknown => true,
@@ -302,6 +306,21 @@ mod tests {
     }
 
     #[test]
+    fn null_is_an_empty_list_as_for_other_tools_bug() {
+        let text = image("").replace("[ ]", "null");
+        let Contents::Image { layers, .. } = read(None, &text).unwrap().contents().unwrap() else { panic!() };
+        assert_eq!(layers, []);
+        let index = read(Some(OCI_INDEX), r#"{"schemaVersion":2,"manifests":null}"#).unwrap();
+        assert_eq!(index.contents(), Ok(Contents::Index { manifests: Vec::new(), subject: None }));
+        for (absent, field) in
+            [(r#"{"schemaVersion":2}"#, "manifests"), (r#"{"manifests":[]}"#, "schemaVersion")]
+        {
+            let error = read(Some(OCI_INDEX), absent).unwrap().contents().unwrap_err();
+            assert_eq!(error.to_string(), format!("invalid manifest: the field `{field}` is missing"));
+        }
+    }
+
+    #[test]
     fn refuses_bytes_of_another_digest() {
         let expected: Digest = BLOB.parse().unwrap();
         let error = RawManifest::read(None, Bytes::from_static(b"{}"), Some(&expected)).unwrap_err();
@@ -324,6 +343,7 @@ mod tests {
         for (text, expected) in [
             ("", "invalid manifest: it is empty"),
             ("Not found", "invalid manifest: it is not JSON"),
+            ("{\"'x'\"", "invalid manifest: it ends in the middle of its JSON"),
             ("{\"schemaVersion\":2,", "invalid manifest: it ends in the middle of its JSON"),
         ] {
             assert_eq!(read(None, text).unwrap_err().to_string(), expected);

@@ -93,7 +93,13 @@ impl Output {
 
     /// Removes unneeded unfinished files. Blocks.
     pub(crate) fn discard_unfinished(&self) -> Result<(), BundleError> {
-        self.unfinished().iter().try_for_each(|file| remove(&file.partial))?;
+        let files = self.unfinished();
+        // Something else that has this name stays.
+        let first = files.first().and_then(|file| File::open(&file.partial).ok());
+        if first.is_some_and(|file| !may_be_unfinished(&file).unwrap_or(false)) {
+            return Ok(());
+        }
+        files.iter().try_for_each(|file| remove(&file.partial))?;
         remove(&self.journal())
     }
 
@@ -151,6 +157,27 @@ pub(crate) fn open_alone(path: &Path) -> Result<File, BundleError> {
         Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
         Err(fs::TryLockError::Error(error)) => Err(unwritable(error)),
     }
+}
+
+/// Refuses to write to a file that is not the beginning of an unfinished bundle: it is somebody's file that happens to
+/// have this name.
+pub(crate) fn check_unfinished(file: &File, path: &Path) -> Result<(), BundleError> {
+    let unwritable = |error| BundleError::unwritable(path, error);
+    if may_be_unfinished(file).map_err(unwritable)? {
+        return Ok(());
+    }
+    Err(unwritable(irregular("it is not an unfinished bundle")))
+}
+
+/// Whether nothing has been written to its beginning, or a tar header, or the name of a bundle's first entry: one of
+/// both survives any damage that leaves something to resume.
+fn may_be_unfinished(file: &File) -> io::Result<bool> {
+    use std::os::unix::fs::FileExt as _;
+    let mut head = [0; 512];
+    let read = file.read_at(&mut head, 0)?;
+    let head = head.get(..read).unwrap_or_default();
+    let is_archive = head.get(257..262) == Some(b"ustar") || head.starts_with(b"oci-layout\0");
+    Ok(is_archive || head.iter().all(|byte| *byte == 0))
 }
 
 fn is_link(path: &Path) -> bool {
@@ -243,6 +270,37 @@ mod tests {
         assert_eq!(fs::read(output.index()).unwrap(), b"index");
         assert!(fs::symlink_metadata(output.index()).unwrap().is_file());
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_file_of_another_kind_at_a_predictable_name_is_neither_written_nor_removed_bug() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Output { path: folder.path().join("thoras.tar"), volume: None };
+        let partial = output.files(10).remove(0).partial;
+        let header = |name: &str, magic: &str| {
+            let mut block = [0; 512];
+            block[..name.len()].copy_from_slice(name.as_bytes());
+            block[257..257 + magic.len()].copy_from_slice(magic.as_bytes());
+            block.to_vec()
+        };
+        for (content, ours) in [
+            (b"notes\n".to_vec(), false),
+            (b"\x89PNG".repeat(500), false),
+            (Vec::new(), true),
+            (vec![0; 4096], true),
+            (header("oci-layout", "ustar"), true),
+            (header("oci-layout", "usuar"), true),
+            (header("nci-layout", "ustar"), true),
+        ] {
+            fs::write(&partial, &content).unwrap();
+            let checked = check_unfinished(&open_alone(&partial).unwrap(), &partial);
+            assert_eq!(checked.is_ok(), ours, "{content:?}");
+            if let Err(error) = checked {
+                assert!(error.hint().unwrap().starts_with("remove it if it is not needed"));
+            }
+            output.discard_unfinished().unwrap();
+            assert_eq!(fs::read(&partial).ok(), (!ours).then_some(content));
+        }
     }
 
     #[test]

@@ -128,6 +128,9 @@ impl Handles {
         let mut left = Vec::new();
         for file in output.unfinished() {
             let opened = output::open_alone(&file.partial)?;
+            if left.is_empty() {
+                output::check_unfinished(&opened, &file.partial)?;
+            }
             let size =
                 opened.metadata().map_err(|error| BundleError::unwritable(&file.partial, error))?.len();
             left.push((OutputFile { size, ..file }, opened));

@@ -9,7 +9,7 @@ use super::{
     retry,
 };
 use crate::{
-    endpoint::{EndpointError, Location, Meaning, Operation, Retry, Unavailable},
+    endpoint::{EndpointError, Location, Meaning, Operation, Retry, Unavailable, cause::UNREADABLE_LIST},
     error::{Fault, Kind},
 };
 
@@ -109,6 +109,7 @@ impl RegistryError {
             Self::Broken(_) => {
                 format!("check {registry} and the network, then run the same command again; it resumes")
             }
+            Self::Protocol(_) if location.operation == Operation::ListReferrers => UNREADABLE_LIST.to_owned(),
             Self::NoChunks(_) | Self::UploadRedirected | Self::Protocol(_) | Self::Settings(_) => {
                 return None;
             }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use super::{
     super::{
         images::enumerate,
-        names::{self, ToName, earlier, warn_of_unused_prefix},
+        names::{self, ToName, earlier_if_usable, warn_of_unused_prefix},
         own_source::{self, NamedBy},
     },
     CheckResult, CheckVerdict, Deadline, DoctorCheck, RetryListener,
@@ -136,7 +136,7 @@ fn name(request: &Doctor, found: &Enumeration, events: &dyn EventSink) -> Images
     };
     let mut results =
         vec![CheckResult::ok(DoctorCheck::Images, format!("{count}{}", chart.unwrap_or_default()))];
-    let named = to_name.below(root, naming, earlier(&request.lock, events).as_ref());
+    let named = to_name.below(root, naming, earlier_if_usable(&request.lock, events).as_ref());
     let mappings = named.map_or_else(
         |error| {
             results.push(CheckResult::failed(DoctorCheck::Names, names::failure(&error)));

@@ -67,7 +67,7 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     if let Some(path) = lock.as_deref().filter(|_| !request.force) {
         refuse_lock_of_mirror(path)?;
     }
-    let earlier = lock.as_deref().and_then(|path| earlier(path, &*events));
+    let earlier = lock.as_deref().map(|path| earlier(path, &*events)).transpose()?.flatten();
     let (placement, mappings) = to_name.in_bundle(naming, earlier.as_ref());
     let is_list = matches!(selection.from, SelectedFrom::List(_) | SelectedFrom::References(_));
     let names = ImportNames::new(mappings, is_list, &*events).map_err(|error| names::failure(&error))?;

@@ -131,9 +131,6 @@ impl<'a> Job<'a> {
         let ImportPlan { id, excluded, chart, options, .. } = &first.plan;
         let (id, excluded, chart) = (id.clone(), excluded.clone(), chart.clone());
         let (platforms, foreign_layers) = (options.platforms.clone(), options.foreign_layers);
-        // It is read again, because another run may have added a destination meanwhile. A damaged lock cannot be kept.
-        let roots: Vec<&Root> = destinations.roots().collect();
-        let extended = Lock::read(lock).ok().filter(|lock| lock.has_destinations_besides(&roots));
         let mut copied =
             imported.into_iter().zip(destinations.iter()).map(|(imported, destination)| {
                 let Imported { plan, mut images, time, extra_reads } = imported;
@@ -154,7 +151,8 @@ impl<'a> Job<'a> {
             chart,
             platforms,
             foreign_layers,
-            extended,
+            // Read when the lock is written.
+            extended: None,
             check: copy.check,
             dry_run: copy.dry_run,
             shard: None,
@@ -174,7 +172,7 @@ impl<'a> Job<'a> {
     ) -> Result<Vec<Imported>, Failure> {
         let keep_going = self.request.keep_going;
         // Before the bundle is in memory: that of 10,000 images and the lock take much of it.
-        let earlier = self.earlier_lock();
+        let earlier = self.earlier_lock()?;
         let mut bundle = open(paths, self.request.signed.as_ref(), &*self.events)?;
         let mut plans = self.plans(&mut bundle, earlier, destinations)?;
         let mut affected = Vec::new();
@@ -197,13 +195,13 @@ impl<'a> Job<'a> {
     }
 
     /// The lock of an earlier run, without the contents of its images if only their names are needed.
-    fn earlier_lock(&self) -> Option<Lock> {
-        let mut lock = earlier(&self.request.lock, &*self.planning)?;
+    fn earlier_lock(&self) -> Result<Option<Lock>, Failure> {
+        let Some(mut lock) = earlier(&self.request.lock, &*self.planning)? else { return Ok(None) };
         let roots: Vec<&Root> = self.request.destinations.roots().collect();
         if !lock.has_destinations_besides(&roots) {
             lock.forget_contents();
         }
-        Some(lock)
+        Ok(Some(lock))
     }
 
     /// The plan for each destination.

@@ -34,7 +34,7 @@ impl Job<'_> {
         &self,
         destinations: &[OpenDestination<'_>],
     ) -> Result<Vec<Imported>, Failure> {
-        let earlier = self.earlier_lock();
+        let earlier = self.earlier_lock()?;
         let mut incoming =
             Incoming::new(input()?).signed_by(signing::of_bundle(self.request.signed.as_ref(), &[])?);
         let (mut bundle, kept, next) = incoming.head().await.map_err(|error| error.failure())?;

@@ -34,7 +34,7 @@ use crate::{
     error::Failure,
     event::{EventSink, warn},
     graph::{AttachedManifest, ForeignLayers},
-    lock::{Lock, Placement},
+    lock::{Lock, LockVersion, Placement},
     oci::{ChartIdentity, Mapping, Reference, mapping::Root},
     outcome::{Command, ImageOutcome, RunOutcome},
     pipeline::Options,
@@ -47,13 +47,14 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     let started = Instant::now();
     let signatures = notation::verifier(&request.copy.signatures)?;
     let access = open_access(request, &events)?;
+    let version = LockVersion::of(request.lock());
     let mut wanted = match &request.images {
         ImagesFrom::Selection(selection) => selected::images(selection, request, &access, &*events).await?,
         ImagesFrom::Lock { chart } => locked::images(chart.as_deref(), request, &access).await?,
     };
     // A shard pushes its lock instead: several shards may share a folder.
     let writes_lock = !request.copy.dry_run && request.shard.is_none();
-    let record = PendingLock::prepare(writes_lock.then(|| request.lock()))?;
+    let record = PendingLock::prepare(writes_lock.then(|| request.lock()))?.knowing(version);
     let source = access.source()?.with_foreign_layers(wanted.foreign_layers);
     let source = Arc::new(ChartSource::new(source, wanted.packaged.take()));
     let registries = access.destinations(&request.destinations).await?;

@@ -24,7 +24,7 @@ pub(super) async fn images(
     events: &dyn EventSink,
 ) -> Result<ImagesToCopy, Failure> {
     let found = enumerate(selection, request.copy.strict, access, events).await?;
-    let earlier = earlier(request.lock(), events);
+    let earlier = earlier(request.lock(), events)?;
     let mut named = Vec::new();
     for Destination { root, naming, .. } in request.destinations.iter() {
         let (placement, mappings) = ToName::found(&found)

@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use super::{
     super::{
         images::{enumerate, warn_of_idle_waivers},
-        names::{self, ToName, earlier, warn_of_unused_prefix},
+        names::{self, ToName, earlier_if_usable, warn_of_unused_prefix},
         own_source::{self, NamedBy},
         record::no_destination,
     },
@@ -50,7 +50,7 @@ pub(super) async fn comparison(
     let Mirrors { roots, naming, foreign_layers, lock } = *mirrors;
     let found = enumerate(selection, request.strict, access, events).await?;
     let references = ToName::found(&found).references;
-    let earlier = earlier(lock, events);
+    let earlier = earlier_if_usable(lock, events);
     let mut named: Vec<(&Root, Vec<Mapping>)> = Vec::new();
     for root in roots {
         let (_, mappings) = ToName::found(&found)

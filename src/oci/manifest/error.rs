@@ -51,7 +51,7 @@ pub enum ManifestError {
         sizes: (u64, u64),
     },
     /// Not JSON, or a required field is missing or of the wrong type.
-    #[error("invalid manifest: {}", .0.escape_debug())]
+    #[error("invalid manifest: {}", without_controls(.0))]
     Unreadable(String),
     /// `mediaType` in the body differs from the `Content-Type` it was served with (CVE-2021-41190).
     #[error("the manifest was served as `{}` but its `mediaType` is \
@@ -91,6 +91,15 @@ impl ManifestError {
             other => other,
         }
     }
+}
+
+/// Text with its control characters escaped, but not its quotes.
+fn without_controls(text: &str) -> String {
+    let escaped = |character: char| match character {
+        '\'' | '"' => character.to_string(),
+        other => other.escape_debug().to_string(),
+    };
+    text.chars().map(escaped).collect()
 }
 
 /// The content of a manifest whose type does not match.

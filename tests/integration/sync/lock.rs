@@ -42,8 +42,8 @@ async fn it_records_its_schema_and_everything_by_digest_in_order() {
 async fn it_is_replaced_atomically_without_temporary_files() {
     let (_, _, pair) = two_images().await;
     let first = pair.sync(&[]).run().await.expect_success();
-    let earlier = r#"{"schema":"thoras-mirror/lock/v1","an":"earlier lock"}"#;
-    std::fs::write(lock_path(&first), earlier).unwrap();
+    let earlier = lock_of(&first).to_string();
+    std::fs::write(lock_path(&first), &earlier).unwrap();
     let hard_link = first.folder().join("kept");
     std::fs::hard_link(lock_path(&first), &hard_link).unwrap();
     pair.sync(&[]).in_folder(&first.folder()).run().await.expect_success();

@@ -5,6 +5,7 @@
 //! - [`order`]: children before parents, held at a gate;
 //! - [`sharing`], [`requests`], [`idle`], [`repair`]: transfers and requests, counted at the servers;
 //! - [`naming`], [`platforms`], [`moving`], [`lock`], [`output`], [`messages`]: options and output;
+//! - [`kept_lock`]: what the lock records about other destinations;
 //! - [`many`]: the memory that many images take;
 //! - [`integrity`], [`failures`], [`interrupt`], [`kill`]: guarantees under failure.
 
@@ -13,6 +14,7 @@ mod failures;
 mod idle;
 mod integrity;
 mod interrupt;
+mod kept_lock;
 mod kill;
 mod lock;
 mod many;

@@ -112,6 +112,22 @@ async fn an_existing_file_is_replaced_only_once_the_bundle_is_complete() {
     assert_eq!(site.files(), ["b.tar"]);
 }
 
+/// It may be what another program has downloaded so far.
+#[tokio::test]
+async fn somebodys_file_under_the_temporary_name_is_kept_bug() {
+    let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
+    fs::write(site.path("b.tar.partial"), "something else").unwrap();
+    let outcome = site.export("b.tar", &[]).run().await.expect_code(1);
+    assert!(outcome.stderr.contains("b.tar.partial: it is not an unfinished bundle"), "{outcome}");
+    assert!(
+        outcome.stderr.contains("hint: remove it if it is not needed, or pass another --output"),
+        "{outcome}"
+    );
+    assert_eq!(site.fetched(), []);
+    assert_eq!(site.read("b.tar.partial"), b"something else");
+    assert_eq!(site.files(), ["b.tar.partial"]);
+}
+
 #[tokio::test]
 async fn an_interrupted_export_stops_immediately_and_keeps_its_partial_file() {
     let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
