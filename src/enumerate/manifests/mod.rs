@@ -6,10 +6,10 @@
 //! - [`resource`] says what a document is, and what is never examined: Secrets, CRD schemas, live records;
 //! - [`walk`] goes through a resource and knows where it is; [`pod_specs`] reads containers, [`settings`] environment
 //!   variables, arguments and `ConfigMap` data, [`mentions`] a single text, [`embedded`] manifests and settings in text,
-//!   [`charts`], [`flux`] and [`installers`] resources that name a chart, [`kubeadm`] and [`operators`] those that other rules complete;
+//!   [`charts`], [`flux`] and [`installers`] resources that name a chart, [`kubeadm`] and [`operators`] those that other
+//!   rules complete;
 //! - [`keys`] says what a key means, [`text`] finds references in text ([`runs`] cuts a line, [`line_keys`] knows the
-//!   keys in it), [`not_images`] knows what only looks like an
-//!   image, and [`hosts`] whether a host is a registry;
+//!   keys in it), [`not_images`] knows what only looks like an image, and [`hosts`] whether a host is a registry;
 //! - [`composed`] assembles images that are written in parts: [`objects`] knows the shapes of objects, [`parts`] the keys
 //!   that belong together;
 //! - [`findings`] decides on finds that depend on others, with [`known`] registries and organizations.

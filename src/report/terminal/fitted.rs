@@ -1,8 +1,9 @@
 //! Tables that fit the terminal with one line for each row.
 //!
-//! If the whole table is too wide, [`fit`] takes these measures one after the other, until it fits: values that all rows
-//! share move to a line above the table, as do the registry and the path of the images, digests are shortened to twelve digits, long names lose their middle, and the least
-//! important columns are left out. A row with a cause shows it instead of its other cells.
+//! If the whole table is too wide, [`fit`] takes these measures one after the other, until it fits: what all rows share
+//! moves to a line above the table, also the registry and the path of the images; digests are shortened to twelve digits;
+//! long names lose their middle; and the least important columns are left out. A row with a cause shows it instead of
+//! its other cells.
 
 use console::{Alignment, measure_text_width, pad_str};
 
