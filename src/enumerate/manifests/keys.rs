@@ -100,9 +100,12 @@ pub(super) fn is_images_key(key: &str) -> bool {
 }
 
 /// Whether a key says that an image is what a build makes (`output`, `destinationImage`), or what a policy describes:
-/// `exemptImages`, `verifyImages`, and Kyverno's condition `(image)`.
+/// `exemptImages`, `verifyImages`, and Kyverno's condition `(image)`. Not a component: `pushGateway`.
 pub(super) fn is_optional_key(key: &str) -> bool {
-    key.starts_with('(') || words(key).iter().any(|word| OPTIONAL.contains(&word.as_str()))
+    let words = words(key);
+    let is_about_images =
+        words.len() == 1 || words.iter().any(|word| is_image_word(word) || part(word).is_some());
+    key.starts_with('(') || is_about_images && words.iter().any(|word| OPTIONAL.contains(&word.as_str()))
 }
 
 /// Whether a key says that its value is an address or a link: `MINIO_ENDPOINT`, `bootstrap.servers`.
@@ -201,6 +204,16 @@ fn split_compound(word: String) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_built_or_only_described_is_optional() {
+        for key in ["output", "destinationImage", "exemptImages", "allowedRepository", "push", "(image)"] {
+            assert!(is_optional_key(key), "{key}");
+        }
+        for key in ["pushGateway", "outputPlugin", "image", "sidecarImage", "verifyJob"] {
+            assert!(!is_optional_key(key), "{key}");
+        }
+    }
 
     #[test]
     fn keys_of_every_spelling_mean_an_image() {
