@@ -41,7 +41,7 @@ fn shared_registry(object: &Map<String, Value>, is_global: bool) -> Option<Share
     if let Some(name) = named().or_else(common) {
         return Some(SharedRegistry { name, is_host: true });
     }
-    let name = plain(object).filter(|name| is_global || holds_image && name.contains('.'))?;
+    let name = plain(object).filter(|name| is_global || holds_image && hosts::may_be_image_registry(name))?;
     Some(SharedRegistry { is_host: !name.contains('/'), name })
 }
 
@@ -76,8 +76,8 @@ impl Walker<'_> {
         }
     }
 
-    /// An image with the registry that `global` names, if it has none.
-    fn below_global_registry(&self, written: &str) -> Option<String> {
+    /// An image with the registry of an object around it, if it has none.
+    fn below_shared_registry(&self, written: &str) -> Option<String> {
         let SharedRegistry { name, is_host } = self.scope.registry.as_ref()?;
         let applies = !objects::has_registry(written) && (*is_host || !written.contains('/'));
         applies.then(|| objects::below(name, written))
@@ -252,7 +252,7 @@ impl Walker<'_> {
 
     /// An assembled image. `is_sure` says that a key calls it an image.
     pub(super) fn composed(&mut self, written: &str, is_sure: bool) {
-        let completed = self.below_global_registry(written);
+        let completed = self.below_shared_registry(written);
         let written = completed.as_deref().unwrap_or(written);
         let Ok(reference) = written.parse::<Reference>() else {
             if is_sure {
@@ -274,7 +274,7 @@ impl Walker<'_> {
         }
         let evidence = if has_registry { hosts::host_evidence(&reference) } else { HostEvidence::Weak };
         let condition = match evidence {
-            HostEvidence::NotRegistry if is_sure => return self.note_not_registry(written),
+            HostEvidence::NotRegistry if is_sure => return self.note_not_registry(&reference, written),
             HostEvidence::NotRegistry => return,
             HostEvidence::Plausible => Condition::Always,
             HostEvidence::Weak if is_sure || !self.scope.is_settings => Condition::Always,

@@ -209,6 +209,21 @@ fn is_package(labels: &[&str]) -> bool {
 }
 
 /// Whether a host is a service of another kind: `minio.local:9000`, `kafka-0.kafka.svc`.
+/// Whether a host can be that of the images around it. A schema registry has the same key: it is a service in the
+/// cluster, as a rule, whose name says what it is.
+pub(super) fn may_be_image_registry(registry: &str) -> bool {
+    let host = registry.split('/').next().unwrap_or(registry);
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let labels: Vec<&str> = name.split('.').collect();
+    let is_in_cluster = matches!(labels.last(), Some(&("svc" | "local")));
+    let is_other = labels.first().is_some_and(|first| {
+        first
+            .strip_suffix("-registry")
+            .is_some_and(|of| !matches!(of, "docker" | "image" | "images" | "container"))
+    });
+    name == "localhost" || labels.len() > 1 && !is_in_cluster && !is_other
+}
+
 fn is_service(labels: &[&str]) -> bool {
     let first = labels.first().copied().unwrap_or_default();
     let first = first.split(':').next().unwrap_or(first);

@@ -103,9 +103,10 @@ pub(super) fn is_images_key(key: &str) -> bool {
 /// `exemptImages`, `verifyImages`, and Kyverno's condition `(image)`. Not a component: `pushGateway`.
 pub(super) fn is_optional_key(key: &str) -> bool {
     let words = words(key);
-    let is_about_images =
-        words.len() == 1 || words.iter().any(|word| is_image_word(word) || part(word).is_some());
-    key.starts_with('(') || is_about_images && words.iter().any(|word| OPTIONAL.contains(&word.as_str()))
+    let names_images = words.last().is_some_and(|last| is_image_word(last) || part(last).is_some());
+    key.starts_with('(')
+        || matches!(key, "output" | "destination")
+        || names_images && words.iter().any(|word| OPTIONAL.contains(&word.as_str()))
 }
 
 /// Whether a key says that its value is an address or a link: `MINIO_ENDPOINT`, `bootstrap.servers`.
@@ -207,10 +208,10 @@ mod tests {
 
     #[test]
     fn what_is_built_or_only_described_is_optional() {
-        for key in ["output", "destinationImage", "exemptImages", "allowedRepository", "push", "(image)"] {
+        for key in ["output", "destinationImage", "exemptImages", "allowedRepository", "(image)"] {
             assert!(is_optional_key(key), "{key}");
         }
-        for key in ["pushGateway", "outputPlugin", "image", "sidecarImage", "verifyJob"] {
+        for key in ["pushGateway", "outputPlugin", "image", "sidecarImage", "verify", "imagePushJob"] {
             assert!(!is_optional_key(key), "{key}");
         }
     }

@@ -145,7 +145,7 @@ impl Walker<'_> {
         let evidence = self.evidence(mention, outer);
         if evidence == HostEvidence::NotRegistry {
             if key.meaning.is_image() && mention.is_whole && mention.has_registry {
-                self.note_not_registry(written);
+                self.note_not_registry(&mention.reference, written);
             }
             return;
         }
@@ -352,8 +352,10 @@ impl Walker<'_> {
     }
 
     /// Notes an image whose host cannot be a registry: `image: github.com/acme/web:1`.
-    pub(super) fn note_not_registry(&mut self, written: &str) {
-        self.note_not_taken(written, "its host is not a registry", false);
+    pub(super) fn note_not_registry(&mut self, reference: &Reference, written: &str) {
+        let is_host = hosts::host_evidence(reference) == HostEvidence::NotRegistry;
+        let reason = if is_host { "its host is not a registry" } else { "its name has no letter" };
+        self.note_not_taken(written, reason, false);
     }
 
     fn note_not_taken(&mut self, written: &str, reason: &str, lacks_tag: bool) {

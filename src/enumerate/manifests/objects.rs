@@ -53,6 +53,7 @@ pub(super) fn registry(object: &Map<String, Value>) -> Option<String> {
         let stem = keys::stem(key);
         keys::meaning(key) == KeyMeaning::Part(Part::Registry)
             && key.len() > "registry".len()
+            && key.to_ascii_lowercase().ends_with("registry")
             && (stem.is_empty() || stem == ["docker"])
     };
     object.get("registry").and_then(scalar).or_else(|| {
@@ -120,6 +121,9 @@ fn from_repository(
 
 /// The reference in an address of an image: `docker://quay.io/acme/web`. Other schemes are those of files.
 fn without_transport(address: String) -> Option<String> {
+    if not_images::is_picture(&address) || not_images::is_machine_image(&address) {
+        return None;
+    }
     match address.split_once("://") {
         None => Some(address),
         Some(("docker" | "oci", image)) => Some(image.to_owned()),

@@ -52,7 +52,7 @@ const BUILT_IN_GROUPS: [&str; 13] = [
     "storage.k8s.io",
 ];
 
-/// The kinds of the core group.
+/// The kinds of the core group, except `ConfigMap`.
 const CORE_KINDS: [&str; 16] = [
     "Binding",
     "ComponentStatus",
@@ -87,7 +87,7 @@ fn unfold_into<'v>(
     depth: usize,
     resources: &mut Vec<Resource<'v>>,
 ) {
-    // A JSON array of resources, as scripts make it.
+    // An array of resources, as scripts make it.
     if let Value::Array(items) = value
         && depth < MAX_LIST_DEPTH
     {

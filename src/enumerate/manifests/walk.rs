@@ -114,7 +114,7 @@ pub(super) struct WalkContext {
     pub(super) installs_chart: bool,
     /// `hub` and `tag` of an object around this one: they complete every `image` in it that is a single word.
     pub(super) hub: Option<Hub>,
-    /// The registry in `global` next to the object that is being walked, for images that name none.
+    /// The registry that an object around this one names for the images in it that name none.
     pub(super) registry: Option<SharedRegistry>,
     pub(super) implied_tag: ImpliedTag,
 }
