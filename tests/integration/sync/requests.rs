@@ -118,6 +118,18 @@ async fn a_registry_other_than_distribution_is_not_sent_blobs_that_it_has() {
     assert_eq!(pair.tags(), ["mirror/app:1"]);
 }
 
+/// A mount that fails for now is sent again as an upload, whose answer says nothing about the blob.
+#[tokio::test]
+async fn a_mount_that_failed_for_now_does_not_upload_a_present_blob_bug() {
+    let image = SampleImage::multi_platform("1");
+    let pair = ScriptedPair::with(&[("team/app", &image)]).await;
+    pair.destination.with_store(|store| store.repository("mirror/app").blobs = image.blobs.clone());
+    pair.destination.on("POST", "mount=").nth(3).answer(Answer::status(503));
+    pair.sync(&["--jobs", "1"]).run().await.expect_success();
+    assert_eq!(pair.destination.count("PUT", "/blobs/uploads/"), 0);
+    assert_eq!(pair.destination.count("HEAD", "/blobs/"), 1);
+}
+
 /// All blobs are asked for at once, and the answer about the first one shows that such answers mean nothing.
 #[tokio::test]
 async fn answers_on_their_way_are_not_taken_for_missing_blobs_bug() {

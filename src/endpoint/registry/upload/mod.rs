@@ -211,7 +211,7 @@ impl Push {
             SelfMount::Ignored => mount,
             _ => Some(mount.unwrap_or(&self.repository)),
         };
-        let response = self.post(from).await?;
+        let (response, asked) = self.post(from).await?;
         if response.status() == StatusCode::CREATED {
             discard(response).await;
             if asks_itself {
@@ -224,9 +224,12 @@ impl Push {
         let session =
             Session::opened(&response).map_err(|cause| self.failed(Operation::BeginUpload, cause))?;
         discard(response).await;
-        if asks_itself && from.is_some() && self.says_nothing(&session) && self.is_there().await? {
-            // It opened a session for a blob that exists.
-            capabilities.set_self_mount(SelfMount::Ignored);
+        let is_open = asks_itself && from.is_some() && (!asked || self.says_nothing(&session));
+        if is_open && self.is_there().await? {
+            if asked {
+                // It opened a session for a blob that exists.
+                capabilities.set_self_mount(SelfMount::Ignored);
+            }
             session.cancel(self).await;
             return Ok(PostResult::Present);
         }
@@ -244,8 +247,8 @@ impl Push {
     }
 
     /// Sends the POST, with `mount` and `from` if there is a repository to mount from. If the registry refuses because
-    /// of the mount (token, policy, version, bug), sends it again without.
-    async fn post(&self, from: Option<&Repository>) -> Result<Response, Error> {
+    /// of the mount (token, policy, version, bug), sends it again without. Returns whether the answered request had them.
+    async fn post(&self, from: Option<&Repository>) -> Result<(Response, bool), Error> {
         let mut url = self
             .host
             .url(&self.repository, "blobs/uploads/")
@@ -260,7 +263,7 @@ impl Push {
         let attempts = if from.is_some() { 1 } else { attempts() };
         let call = Call { scopes, attempts, ..self.call(Operation::BeginUpload, Method::POST, url) };
         match (self.host.send(&call, &[]).await, from) {
-            (Ok(response), _) => Ok(response),
+            (Ok(response), _) => Ok((response, from.is_some())),
             (Err(error), Some(from)) => {
                 // A temporary failure does not count as a refused mount, but is retried without the mount.
                 let may_pass = error.cause.downcast_ref().is_some_and(retry::is_transient);
@@ -286,7 +289,7 @@ impl Push {
         if capabilities.self_mount() == SelfMount::Unknown {
             capabilities.set_self_mount(SelfMount::Ignored);
         }
-        let Ok(response) = self.post(Some(&self.repository)).await else {
+        let Ok((response, _)) = self.post(Some(&self.repository)).await else {
             return capabilities.set_self_mount(SelfMount::Ignored);
         };
         if response.status() == StatusCode::CREATED {
