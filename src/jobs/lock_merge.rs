@@ -38,8 +38,8 @@ pub(crate) async fn run(request: &LockMerge, events: Arc<dyn EventSink>) -> Resu
     let _writer = OneWriter::beside(output);
     let earlier = match Lock::read(output) {
         Ok(earlier) => Some(earlier).filter(|lock| lock.has_destinations_besides(&[root])),
-        Err(error) if error.is_damage() => return Err(of_output(&error)),
-        // What may be replaced was checked before.
+        Err(error) if error.is_damage() => return Err(error.failure_to_replace()),
+        // Writing refuses to replace a file that is not a lock.
         Err(_) => None,
     };
     let lock = match earlier {

@@ -135,12 +135,12 @@ pub(super) fn failure(error: &MappingError) -> Failure {
     })
 }
 
-/// The lock of an earlier run, for its names. A damaged lock fails the run, which would name images differently and lose
-/// what the lock records about other destinations. Any other unusable file counts as none: a run that would replace it
-/// refuses to.
+/// The lock of an earlier run, for its names. A damaged lock fails the run: without it, images would get other names, and
+/// what it records about other destinations would be lost. Any other unusable file counts as none: a run that would
+/// replace it refuses to.
 pub(super) fn earlier(path: &Path, events: &dyn EventSink) -> Result<Option<Lock>, Failure> {
     match Lock::read(path) {
-        Err(error) if error.is_damage() => Err(error.failure()),
+        Err(error) if error.is_damage() => Err(error.failure_to_replace()),
         read => Ok(usable(read, events)),
     }
 }

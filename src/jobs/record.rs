@@ -215,7 +215,8 @@ impl Copied<'_> {
                 self.extended = is_extended.then_some(lock);
                 Ok(())
             }
-            Err(error) if error.is_damage() => Err(error.failure()),
+            Err(error) if error.is_damage() => Err(error.failure_to_replace()),
+            // Writing refuses to replace a file that is not a lock.
             Err(_) => Ok(()),
         }
     }

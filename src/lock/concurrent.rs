@@ -10,7 +10,7 @@ use std::{
 
 use crate::atomic_file::folder_of;
 
-/// How often another run is waited for, and for how long each time: it holds the folder only to read and write a lock.
+/// How often to try, and the pause between tries. A run holds the folder only while it reads and writes a lock.
 const ATTEMPTS: usize = 250;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct LockVersion(Option<[i128; 5]>);
 
 impl LockVersion {
-    /// The current one. No file is a version, too.
+    /// The current version. A missing file counts as one.
     pub(crate) fn of(path: &Path) -> Self {
         Self(fs::metadata(path).ok().map(|found| {
             let [device, inode, size] = [found.dev(), found.ino(), found.size()].map(i128::from);

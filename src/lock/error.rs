@@ -145,6 +145,11 @@ impl LockError {
         matches!(self, Self::Malformed(..) | Self::Contradiction(..))
     }
 
+    /// The failure of a command that would replace a damaged lock.
+    pub(crate) fn failure_to_replace(&self) -> Failure {
+        self.failure().with_hint("restore it, or delete it, and run the same command again")
+    }
+
     /// The reason without the path, for a lock in a bundle: the error about the bundle names that.
     pub(crate) fn reason_in_one_line(&self) -> String {
         std::error::Error::source(self).map_or_else(|| self.to_string(), ToString::to_string)

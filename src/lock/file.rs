@@ -112,6 +112,8 @@ impl LockFile {
         write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
     ) -> Result<(), LockError> {
         let path = self.path;
+        // Another program may have written the file since the run began.
+        check_replaceable(&path)?;
         let unwritable = |error| LockError::Unwritable(path.clone(), error);
         let file = create_for(&path).map_err(unwritable)?;
         let mut out = BufWriter::new(file.file());

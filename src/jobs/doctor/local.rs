@@ -11,7 +11,7 @@ use tokio::process::Command;
 use super::{CheckResult, DoctorCheck};
 use crate::{
     error::{Failure, Kind, withhold_secrets},
-    lock::LockFile,
+    lock::{Lock, LockFile},
 };
 
 const INSTALL: &str = "install Helm (https://helm.sh/docs/intro/install/) or name it with --helm FILE; without Helm, \
@@ -59,8 +59,12 @@ async fn version(program: &Path, limit: Duration) -> Result<String, String> {
 /// Whether a run could write the lock.
 #[must_use]
 pub(crate) fn lock(path: &Path) -> CheckResult {
-    match LockFile::prepare(path) {
-        Ok(_) => CheckResult::ok(DoctorCheck::Lock, format!("{} can be written", path.display())),
-        Err(error) => CheckResult::failed(DoctorCheck::Lock, error.failure()),
+    let failed = |failure| CheckResult::failed(DoctorCheck::Lock, failure);
+    if let Err(error) = LockFile::prepare(path) {
+        return failed(error.failure());
+    }
+    match Lock::read(path) {
+        Err(error) if error.is_damage() => failed(error.failure_to_replace()),
+        _ => CheckResult::ok(DoctorCheck::Lock, format!("{} can be written", path.display())),
     }
 }

@@ -22,7 +22,7 @@ use self::{
 };
 use super::{
     images::{enumerate, packaged_chart, warn_of_idle_waivers},
-    names::{self, ToName, earlier, warn_of_unused_prefix},
+    names::{self, ToName, earlier, earlier_if_usable, warn_of_unused_prefix},
     notation,
     record::PendingLock,
     signing::Signer,
@@ -36,7 +36,7 @@ use crate::{
     enumerate::{Enumeration, SelectedFrom},
     error::{Failure, Kind, exit, exit_code_of},
     event::{EventSink, warn},
-    lock::{Base, Lock},
+    lock::{Base, Lock, OneWriter},
     oci::Reference,
     outcome::{BundleSummary, Command, ImageOutcome, Mirrored, RunOutcome, Status},
     pipeline::Options,
@@ -67,7 +67,11 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     if let Some(path) = lock.as_deref().filter(|_| !request.force) {
         refuse_lock_of_mirror(path)?;
     }
-    let earlier = lock.as_deref().map(|path| earlier(path, &*events)).transpose()?.flatten();
+    let earlier = match lock.as_deref() {
+        Some(path) if request.force => earlier_if_usable(path, &*events),
+        Some(path) => earlier(path, &*events)?,
+        None => None,
+    };
     let (placement, mappings) = to_name.in_bundle(naming, earlier.as_ref());
     let is_list = matches!(selection.from, SelectedFrom::List(_) | SelectedFrom::References(_));
     let names = ImportNames::new(mappings, is_list, &*events).map_err(|error| names::failure(&error))?;
@@ -102,18 +106,24 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     };
     access.warn_of_unused_hosts(&*events);
     let (written, failures) =
-        ended.written.as_ref().map(|written| record_and_sign(written, record, signer)).unzip();
+        ended.written.as_ref().map(|written| record_and_sign(request, written, record, signer)).unzip();
     let outcome = outcome(to, ended.mirrored, written, failures.unwrap_or_default());
     Ok(RunOutcome { chart, time: started.elapsed(), ..outcome })
 }
 
 /// Writes the lock and the signature of a bundle. If one fails, the other is written anyway.
 fn record_and_sign(
+    request: &Export,
     written: &Written,
     record: PendingLock,
     signer: Option<Signer>,
 ) -> (BundleSummary, Vec<Failure>) {
-    let mut failures: Vec<Failure> = record.write_pieces(written.lock.pieces()).into_iter().collect();
+    let path = request.lock.as_deref();
+    let _writer = path.map(OneWriter::beside);
+    // A run that mirrors may have written it since.
+    let refused = path.filter(|_| !request.force).and_then(|path| refuse_lock_of_mirror(path).err());
+    let failed = refused.or_else(|| record.write_pieces(written.lock.pieces()));
+    let mut failures: Vec<Failure> = failed.into_iter().collect();
     let signature =
         signer.and_then(|signer| signer.sign(&written.index).map_err(|failure| failures.push(failure)).ok());
     (summary(written, signature.as_deref()), failures)

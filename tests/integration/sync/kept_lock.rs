@@ -60,7 +60,7 @@ async fn a_damaged_lock_is_not_replaced_bug() {
             assert!(outcome.stderr.contains("error: the lock thoras-mirror.lock is damaged\n"), "{outcome}");
             assert!(outcome.stderr.contains(cause), "{outcome}");
             assert!(
-                outcome.stderr.contains("hint: restore it, or delete it and write a new one"),
+                outcome.stderr.contains("hint: restore it, or delete it, and run the same command again"),
                 "{outcome}"
             );
         }
