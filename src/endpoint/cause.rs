@@ -14,7 +14,7 @@ use crate::{
 
 /// What to do about a list of referrers that makes no sense.
 pub(super) const UNREADABLE_LIST: &str =
-    "report it to whoever operates the registry, or copy without signatures with --referrers none";
+    "report it to whoever operates the registry; sync --referrers none copies images without signatures";
 
 /// Why an operation failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -210,9 +210,11 @@ impl Cause {
             Self::NoSuchManifest => {
                 "check the name and the tag; some registries hide images that the credentials may not pull"
             }
-            Self::NoSuchBlob if location.side == Side::Destination => return None,
-            Self::NoSuchChild(_) | Self::NoSuchBlob => {
+            Self::NoSuchChild(_) => {
                 "the image is incomplete: ask its publisher to push it again, or skip it with --exclude"
+            }
+            Self::NoSuchBlob if location.side == Side::Source && location.registry().is_some() => {
+                "the image is incomplete at its source: ask its publisher to push it again"
             }
             Self::Mismatch(_)
             | Self::Manifest(ManifestError::Digest { .. } | ManifestError::Unstable { .. }) => {
@@ -221,10 +223,15 @@ impl Cause {
             Self::Manifest(_) if location.operation == Operation::ListReferrers => UNREADABLE_LIST,
             // The error says what to do.
             Self::Manifest(ManifestError::Schema1) => return None,
-            Self::Manifest(_) if location.side == Side::Source => {
-                "the image is invalid at its source: ask its publisher to push it again, or skip it with --exclude"
+            Self::Manifest(ManifestError::Unreadable(_) | ManifestError::Contradicted { .. })
+                if location.side == Side::Source =>
+            {
+                "check the registry and any proxy in front of it; if the image itself is invalid, ask its publisher"
             }
-            Self::Manifest(_) => return None,
+            Self::Manifest(_) if location.side == Side::Source => {
+                "the image is invalid at its source: ask its publisher to push it again"
+            }
+            Self::NoSuchBlob | Self::Manifest(_) => return None,
         };
         Some(remedy.to_owned())
     }
@@ -246,16 +253,21 @@ mod tests {
 
     #[test]
     fn an_invalid_manifest_has_a_remedy_at_the_source_bug() {
-        let hint = |cause: &Cause, operation, side| cause.remedy(&Location::new(operation, side, "r/a:1"));
+        let hint =
+            |cause: &Cause, operation, side| cause.remedy(&Location::new(operation, side, "r.example/a:1"));
         let invalid = Cause::Manifest(ManifestError::Ambiguous);
         let read = Operation::ReadManifest;
-        assert!(hint(&invalid, read, Side::Source).unwrap().contains("skip it with --exclude"));
+        assert!(hint(&invalid, read, Side::Source).unwrap().contains("ask its publisher to push it again"));
+        let unreadable = Cause::Manifest(ManifestError::Unreadable(String::new()));
+        assert!(
+            hint(&unreadable, read, Side::Source).unwrap().starts_with("check the registry and any proxy")
+        );
         let lacking = |side| hint(&Cause::NoSuchBlob, Operation::ReadBlob, side);
         assert!(lacking(Side::Source).unwrap().starts_with("the image is incomplete"));
         assert_eq!(lacking(Side::Destination), None);
         assert_eq!(hint(&invalid, read, Side::Destination), None);
         let listed = hint(&invalid, Operation::ListReferrers, Side::Source);
-        assert!(listed.unwrap().ends_with("--referrers none"));
+        assert!(listed.unwrap().contains("--referrers none"));
         assert_eq!(hint(&Cause::Manifest(ManifestError::Schema1), read, Side::Source), None);
     }
 

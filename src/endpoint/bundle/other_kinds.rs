@@ -37,8 +37,8 @@ impl Traces {
         self.link.get_or_insert(error);
     }
 
-    /// Notes an entry. Returns which file of a layout it is; `None` for a folder and for any other file. At the marker, an
-    /// earlier link is an error: the archive is a layout.
+    /// Notes an entry. Returns which file of a layout it is; `None` for a folder and for any other file. At the marker,
+    /// an earlier link is an error: the archive is a layout.
     pub(crate) fn note_entry(&mut self, entry: &Entry) -> Result<Option<Name>, BundleError> {
         let name = names::read(&entry.path)
             .map_err(|error| BundleError::Name { path: entry.path.clone(), error })?;

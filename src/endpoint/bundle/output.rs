@@ -94,9 +94,12 @@ impl Output {
     /// Removes unneeded unfinished files. Blocks.
     pub(crate) fn discard_unfinished(&self) -> Result<(), BundleError> {
         let files = self.unfinished();
-        // Something else that has this name stays.
-        let first = files.first().and_then(|file| File::open(&file.partial).ok());
-        if first.is_some_and(|file| !may_be_unfinished(&file).unwrap_or(false)) {
+        // Something else that has this name stays, also if it cannot be read.
+        let is_ours = |path: &Path| match File::open(path) {
+            Ok(file) => may_be_unfinished(&file).unwrap_or(false),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if files.first().is_some_and(|file| !is_ours(&file.partial)) {
             return Ok(());
         }
         files.iter().try_for_each(|file| remove(&file.partial))?;
@@ -169,8 +172,8 @@ pub(crate) fn check_unfinished(file: &File, path: &Path) -> Result<(), BundleErr
     Err(unwritable(irregular("it is not an unfinished bundle")))
 }
 
-/// Whether nothing has been written to its beginning, or a tar header, or the name of a bundle's first entry: one of
-/// both survives any damage that leaves something to resume.
+/// Whether its beginning is empty, a tar header, or the name of a bundle's first entry. Damage that spares neither leaves
+/// nothing to resume.
 fn may_be_unfinished(file: &File) -> io::Result<bool> {
     use std::os::unix::fs::FileExt as _;
     let mut head = [0; 512];
