@@ -37,6 +37,25 @@ async fn a_destination_that_another_run_adds_meanwhile_stays_in_the_lock_bug() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "only the lock");
 }
 
+/// The mirror's lock is written while an export is reading the source.
+#[tokio::test]
+async fn an_export_does_not_replace_a_lock_that_a_mirror_gets_meanwhile_bug() {
+    let pair = one_image().await;
+    let gate = Gate::default();
+    pair.source.on("GET", "/blobs/").first(1).then(Action::Hold(gate.clone()));
+    let folder = tempfile::tempdir().unwrap();
+    let export = ["bundle", "export", "-o", "b.tar", "--lock", "thoras-mirror.lock", pair.images[0].as_str()];
+    let export = Mirror::new(export).in_folder(folder.path()).start();
+    gate.reached_by(1).await;
+    pair.sync(&[]).in_folder(folder.path()).run().await.expect_success();
+    let path = folder.path().join("thoras-mirror.lock");
+    let written = std::fs::read(&path).unwrap();
+    gate.open();
+    let outcome = export.outcome().await.expect_code(2);
+    assert!(outcome.stderr.contains("is the lock of the mirror"), "{outcome}");
+    assert_eq!(std::fs::read(&path).unwrap(), written);
+}
+
 /// As a merge of two branches may leave it.
 #[tokio::test]
 async fn a_damaged_lock_is_not_replaced_bug() {
@@ -67,4 +86,9 @@ async fn a_damaged_lock_is_not_replaced_bug() {
         assert_eq!(std::fs::read_to_string(lock_path(&first)).unwrap(), damaged);
     }
     assert_eq!(pair.source.requests().len() + pair.destination.requests().len(), asked);
+    let arguments =
+        ["bundle", "export", "-o", "b.tar", "--lock", "thoras-mirror.lock", pair.images[0].as_str()];
+    let export = || Mirror::new(arguments).in_folder(&first.folder());
+    export().run().await.expect_code(3);
+    export().arg("--force").run().await.expect_success();
 }
