@@ -133,11 +133,12 @@ async fn an_export_stops_reading_manifests_when_they_are_too_many_bug() {
 /// The peak memory of a refused export of this many images with a manifest of 4 MiB each.
 async fn refused_export(images: usize) -> u64 {
     let source = Scripted::start().await;
-    let gate = Gate::default();
-    let last = SampleImage::single_platform("last", "amd64");
-    source.with_store(|store| store.insert("vendor/last", &last));
-    source.on("GET", "vendor/last/manifests/").then(Action::Hold(gate.clone()));
-    let mut names = vec![source.address().image("vendor/last", "last")];
+    let (gate, large) = (Gate::default(), Gate::default());
+    let held = SampleImage::single_platform("held", "amd64");
+    source.with_store(|store| store.insert("vendor/a", &held));
+    source.on("GET", "vendor/a/manifests/").then(Action::Hold(gate.clone()));
+    source.on("GET", "/manifests/large-").then(Action::Hold(large.clone()));
+    let mut names = vec![source.address().image("vendor/a", "held")];
     for number in 0..images {
         let image = SampleImage::with_large_manifest(&format!("large-{number}"), 4 * MIB);
         source.with_store(|store| store.insert(&format!("vendor/app{number}"), &image));
@@ -145,7 +146,10 @@ async fn refused_export(images: usize) -> u64 {
     }
     let export = Mirror::new(["bundle", "export", "-o", "b.tar", "--platform", "linux/amd64"]);
     let running = export.arguments(names.iter().map(String::as_str)).start();
-    source.wait_for(images + 1, "GET", "/manifests/").await;
+    // It is asked for first. The export ends when the manifests are too many, except that it waits for this one.
+    gate.reached_by(1).await;
+    large.open();
+    source.wait_for(48 / 4 + 1, "GET", "/manifests/large-").await;
     source.quiet().await;
     let peak = running.peak_memory();
     gate.open();

@@ -21,7 +21,7 @@ use tokio::{
 use super::strace::Strace;
 
 /// How long a run may take before it counts as hanging.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A run that has not started.
 ///

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Answer, End, Recorded};
+use super::{super::process::DEADLINE, Answer, End, Recorded};
 
 /// Decides whether to answer a request in the registry's place.
 pub type Decision = dyn Fn(&Recorded) -> Option<Answer> + Send + Sync;
@@ -132,7 +132,13 @@ impl Gate {
 
     /// Waits until this many requests have reached the gate.
     pub async fn reached_by(&self, requests: usize) {
-        self.waiting.subscribe().wait_for(|&waiting| waiting >= requests).await.unwrap();
+        let mut waiting = self.waiting.subscribe();
+        let all = tokio::time::timeout(DEADLINE, waiting.wait_for(|&waiting| waiting >= requests));
+        assert!(
+            all.await.is_ok(),
+            "{} of {requests} requests at the gate after {DEADLINE:?}",
+            self.reached()
+        );
     }
 
     /// How many requests have reached it.

@@ -24,6 +24,7 @@ use super::{
     Address,
     http_server::{Dropped, HttpServer},
     is_request,
+    process::DEADLINE,
     tls::Authority,
 };
 pub use store::Store;
@@ -225,7 +226,9 @@ impl Scripted {
     /// Waits until this many such requests have arrived.
     pub async fn wait_for(&self, requests: usize, method: &str, path: &str) {
         let mut arrived = self.shared.arrived.subscribe();
-        arrived.wait_for(|_| self.count(method, path) >= requests).await.unwrap();
+        let all = tokio::time::timeout(DEADLINE, arrived.wait_for(|_| self.count(method, path) >= requests));
+        let is_complete = all.await.is_ok();
+        assert!(is_complete, "{} of {requests} {method} {path} after {DEADLINE:?}", self.count(method, path));
     }
 }
 
