@@ -50,11 +50,12 @@ pub(super) fn compose(object: &Map<String, Value>, under_image_key: bool) -> Opt
 /// The registry among the fields of an object: `registry`, or a longer key such as `imageRegistry` or `dockerRegistry`.
 pub(super) fn registry(object: &Map<String, Value>) -> Option<String> {
     let is_longer = |key: &str| {
-        let stem = keys::stem(key);
-        keys::meaning(key) == KeyMeaning::Part(Part::Registry)
-            && key.len() > "registry".len()
-            && key.to_ascii_lowercase().ends_with("registry")
-            && (stem.is_empty() || stem == ["docker"])
+        // Cheap, and false for almost every key.
+        let ends = key.len() > "registry".len() && key.to_ascii_lowercase().ends_with("registry");
+        ends && keys::meaning(key) == KeyMeaning::Part(Part::Registry) && {
+            let stem = keys::stem(key);
+            stem.is_empty() || stem == ["docker"]
+        }
     };
     object.get("registry").and_then(scalar).or_else(|| {
         let longer = object.iter().filter(|(key, _)| is_longer(key));
