@@ -90,8 +90,7 @@ pub(super) fn of_transfer(error: &RegistryError) -> Option<Retry> {
     match remedy(error) {
         Remedy::Nothing => None,
         Remedy::SameRequest => {
-            // `--retries` may ask for fewer.
-            let has_more = is_throttled_while_serving(error) && attempts() >= ATTEMPTS;
+            let has_more = is_throttled_while_serving(error) && may_exceed_attempts();
             let attempts = if has_more { THROTTLED_UPLOADS.max(attempts()) } else { attempts() };
             Some(Retry { attempts, pause: pause(error) })
         }
@@ -131,6 +130,11 @@ pub(super) fn is_throttled(error: &RegistryError) -> bool {
 
 fn is_throttled_while_serving(error: &RegistryError) -> bool {
     is_throttled(error) && error.refusal().is_some_and(|refusal| refusal.serves_others)
+}
+
+/// Whether a request that is throttled may have more attempts than usual: not if `--retries` asks for fewer.
+fn may_exceed_attempts() -> bool {
+    attempts() >= ATTEMPTS
 }
 
 /// The pause before the same request is retried.
@@ -188,7 +192,7 @@ impl Attempts {
             if error.refusal().is_some_and(Refusal::is_throttling) {
                 self.granted = self.granted.max(attempts());
             }
-            if serves_others && attempts() >= ATTEMPTS && self.granted >= ATTEMPTS {
+            if serves_others && may_exceed_attempts() && self.granted >= ATTEMPTS {
                 self.without_progress = 1;
             }
         }
