@@ -51,12 +51,11 @@ fn paint(verdict: CheckVerdict, palette: Palette) -> String {
 fn summary(findings: &[CheckResult]) -> String {
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let warnings = units::counted(count(CheckVerdict::Warning), "warning");
-    match (count(CheckVerdict::Problem), count(CheckVerdict::Warning)) {
-        (0, 0) => "no problems".to_owned(),
-        (0, _) => format!("no problems, {warnings}"),
-        (problems, 0) => units::counted(problems, "problem"),
-        (problems, _) => format!("{}, {warnings}", units::counted(problems, "problem")),
-    }
+    let problems = match count(CheckVerdict::Problem) {
+        0 => "no problems".to_owned(),
+        problems => units::counted(problems, "problem"),
+    };
+    if count(CheckVerdict::Warning) == 0 { problems } else { format!("{problems}, {warnings}") }
 }
 
 #[cfg(test)]
